@@ -1,0 +1,88 @@
+//! The process: the operator's listener, threads, shutdown, reload.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Later;
+use super::listener::Bind;
+use crate::units::Period;
+
+/// The operator's listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The address; `unix:/path` works too.
+    pub bind: Bind,
+    /// A file with the bearer token that mutating calls need; without one they are refused.
+    pub token_file: Option<PathBuf>,
+    /// The most connections at once.
+    pub max_connections: usize,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            bind: Bind::Tcp("127.0.0.1:15000".to_owned()),
+            token_file: None,
+            max_connections: 64,
+        }
+    }
+}
+
+/// Threads, memory and shutdown of the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Data-path threads: a number, or `auto` for the CPU quota of the cgroup, at least 1.
+    pub workers: Workers,
+    /// Refuse work before the container is killed.
+    pub max_memory: Later,
+    /// What happens between SIGTERM and the end.
+    pub drain: Drain,
+}
+
+/// The number of data-path threads: `auto` or 1 to 256.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// The CPU quota of the cgroup, at least 1.
+    #[default]
+    Auto,
+    /// This many.
+    Count(usize),
+}
+
+/// What happens between SIGTERM and the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Work in flight that has not ended by then is cut off.
+    pub timeout: Period,
+    /// Between the failing of readiness and the closing of the listeners, while connections are open.
+    pub linger: Period,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { timeout: Period::from_secs(120), linger: Period::from_secs(5) }
+    }
+}
+
+/// How the file is read again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reload {
+    /// Watch the file, and a Kubernetes ConfigMap's `..data` link.
+    pub watch: bool,
+    /// Try a new file on a share of the requests first.
+    pub canary: Later,
+    /// Where the last good file is kept.
+    pub last_good: Later,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true, canary: Later, last_good: Later }
+    }
+}

@@ -1,0 +1,187 @@
+//! Where requests come in.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Later;
+use crate::units::{ByteSize, Period};
+
+/// One address on which requests come in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name: in metrics, logs and `match.listeners`. Required.
+    pub name: String,
+    /// The address. Required.
+    pub bind: Bind,
+    /// What is spoken on it.
+    #[serde(default = "both_protocols")]
+    pub protocols: Vec<Protocol>,
+    /// Accept absolute-form requests, so that `HTTP_PROXY` works.
+    #[serde(default = "yes")]
+    pub forward_proxy: bool,
+    /// Take the destination from an iptables REDIRECT.
+    #[serde(default)]
+    pub original_destination: LaterSwitch,
+    /// Accept PROXY v1 and v2.
+    #[serde(default)]
+    pub proxy_protocol: LaterSwitch,
+    /// Serve TLS.
+    #[serde(default)]
+    pub tls: Later,
+    /// Whether `x-outrigger-*` and deadline headers from this side are believed.
+    #[serde(default)]
+    pub trust: Trust,
+    /// What is written of the client's address and of ourselves into requests.
+    #[serde(default)]
+    pub forwarded: Forwarded,
+    /// What one client can take.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A switch of the contract that this version cannot turn on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaterSwitch;
+
+/// An address to listen on: `host:port`, `[v6]:port` or `unix:/path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// An IP address (or name) and port; port 0 takes any free one.
+    Tcp(String),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Whether headers that steer us are believed from this side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// The service beside us: they are believed.
+    #[default]
+    Local,
+    /// Anybody: they are removed before anything reads them.
+    None,
+}
+
+/// What is written of the client's address and of ourselves into requests and answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forwarded {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: ForwardedMode,
+    /// The `Forwarded` field (RFC 7239).
+    pub forwarded: ForwardedMode,
+    /// The name under which we add ourselves to `Via` (RFC 9110, 7.6.3); null = not added.
+    pub via: Option<String>,
+}
+
+/// What happens to a forwarding header that a request brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedMode {
+    /// Passed as it came.
+    #[default]
+    Pass,
+    /// Our client's address is appended.
+    Append,
+    /// What came is replaced by what we know.
+    Replace,
+    /// Removed.
+    Remove,
+}
+
+impl Default for Forwarded {
+    fn default() -> Self {
+        Self {
+            x_forwarded: ForwardedMode::Append,
+            forwarded: ForwardedMode::Pass,
+            via: Some("outrigger".to_owned()),
+        }
+    }
+}
+
+/// What one client can take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at once; above it new ones wait in the kernel's accept queue.
+    pub max_connections: usize,
+    /// Requests on one connection before it is closed; null = no limit.
+    pub max_requests_per_connection: Option<u64>,
+    /// The size of a request's head; 431 above it.
+    pub header_bytes: ByteSize,
+    /// The number of header fields; 431 above it.
+    pub headers: usize,
+    /// To send a request's head, from its first byte; 408 after it.
+    pub header_timeout: Period,
+    /// Between two pieces of a request's body; 408 after it.
+    pub body_timeout: Period,
+    /// Between two requests on a connection.
+    pub idle_timeout: Period,
+    /// The size of a request's body; 413 above it; null = no limit.
+    pub body_bytes: Option<ByteSize>,
+    /// Limits of HTTP/2.
+    pub http2: Http2Limits,
+}
+
+/// Limits of HTTP/2 on one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2Limits {
+    /// Streams at once.
+    pub max_concurrent_streams: u32,
+    /// Streams that the client resets in a second.
+    pub resets_per_second: Later,
+    /// Pings in a second.
+    pub pings_per_second: Later,
+    /// Settings frames in a second.
+    pub settings_per_second: Later,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 256,
+            resets_per_second: Later,
+            pings_per_second: Later,
+            settings_per_second: Later,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_requests_per_connection: None,
+            header_bytes: ByteSize::kib(60),
+            headers: 100,
+            header_timeout: Period::from_secs(10),
+            body_timeout: Period::from_secs(30),
+            idle_timeout: Period::from_secs(60),
+            body_bytes: None,
+            http2: Http2Limits::default(),
+        }
+    }
+}
+
+fn both_protocols() -> Vec<Protocol> {
+    vec![Protocol::Http1, Protocol::Http2]
+}
+
+const fn yes() -> bool {
+    true
+}

@@ -1,0 +1,153 @@
+//! Which request goes where, and under which policies.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Later;
+use crate::policy::{circuit_breaker, rate_limit, retry, timeout};
+
+/// One route: what it matches, where it goes, and its policies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name: in metrics and logs, and what its state is kept by over a reload. Required.
+    pub name: String,
+    /// What it matches; everything when empty.
+    #[serde(default, rename = "match")]
+    pub matches: Match,
+    /// The upstream it goes to. Required, unless `upstreams` is given.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// Several upstreams with weights, instead of `upstream`.
+    #[serde(default)]
+    pub upstreams: Vec<WeightedUpstream>,
+    /// Changes of path and host on the way.
+    #[serde(default)]
+    pub rewrite: Option<Rewrite>,
+    /// Changes of header fields.
+    #[serde(default)]
+    pub headers: Headers,
+    /// Send a copy elsewhere.
+    #[serde(default)]
+    pub mirror: Later,
+    /// The tier of importance.
+    #[serde(default)]
+    pub priority: Later,
+    /// How long things may take.
+    #[serde(default)]
+    pub timeouts: timeout::Settings,
+    /// What is tried again.
+    #[serde(default)]
+    pub retry: retry::Settings,
+    /// Send a second copy when the first is slow.
+    #[serde(default)]
+    pub hedge: Later,
+    /// When to stop trying.
+    #[serde(default)]
+    pub circuit_breaker: circuit_breaker::Settings,
+    /// How many at once.
+    #[serde(default)]
+    pub bulkhead: Later,
+    /// How many in a time.
+    #[serde(default)]
+    pub rate_limit: Option<rate_limit::Settings>,
+    /// Answer a repeated key from its record.
+    #[serde(default)]
+    pub idempotency: Later,
+    /// Keep good answers.
+    #[serde(default)]
+    pub cache: Later,
+    /// What to answer when all failed.
+    #[serde(default)]
+    pub fallback: LaterList,
+    /// Failures to pretend.
+    #[serde(default)]
+    pub faults: LaterList,
+}
+
+/// A list of the contract that this version cannot act on: only an empty one is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaterList;
+
+/// An upstream with its share of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedUpstream {
+    /// The name of the upstream. Required.
+    pub name: String,
+    /// Its share relative to the others. Required.
+    pub weight: u32,
+}
+
+/// What a route matches. All that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Match {
+    /// A host, exact or `*.suffix`; without a port it matches any port.
+    pub host: Option<String>,
+    /// The whole path.
+    pub path: Option<String>,
+    /// The beginning of the path, by whole segments.
+    pub path_prefix: Option<String>,
+    /// The whole path as a regular expression.
+    pub path_regex: Option<String>,
+    /// The whole path with `{name}` for a segment and `{name=**}` for the rest.
+    pub path_template: Option<String>,
+    /// The methods; empty = all.
+    pub methods: Vec<String>,
+    /// Header fields by name.
+    pub headers: BTreeMap<String, ValueMatch>,
+    /// Query parameters by name.
+    pub query: BTreeMap<String, ValueMatch>,
+    /// gRPC service and method.
+    pub grpc: Later,
+    /// The listeners; empty = all.
+    pub listeners: Vec<String>,
+}
+
+/// What a value must be: a text (exact), `{ regex: … }` or `{ present: true | false }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    /// Exactly this.
+    Exact(String),
+    /// The whole value as a regular expression.
+    Regex(String),
+    /// There, or not there.
+    Present(bool),
+}
+
+/// Changes of path and host on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rewrite {
+    /// Put in place of the matched prefix (of `path_prefix`; of the whole path of `path`).
+    pub path_prefix: Option<String>,
+    /// The new path, with `{name}` of the template's captures.
+    pub path: Option<String>,
+    /// The new `Host`.
+    pub host: Option<String>,
+}
+
+/// Changes of header fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Headers {
+    /// On the way to the upstream.
+    pub request: HeaderOps,
+    /// On the way back.
+    pub response: HeaderOps,
+}
+
+/// Changes of header fields, in the order remove, set, add.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderOps {
+    /// Put in place of what is there.
+    pub set: BTreeMap<String, String>,
+    /// Put beside what is there.
+    pub add: BTreeMap<String, String>,
+    /// Taken away.
+    pub remove: Vec<String>,
+}

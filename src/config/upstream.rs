@@ -1,0 +1,140 @@
+//! Where requests go.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Later;
+use crate::policy::{ejection, health_check, load_balancing, retry_budget};
+use crate::units::Period;
+
+/// A named group of endpoints that serve the same thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// The endpoints: `host:port`, `unix:/path`, or a mapping with weight and zone.
+    pub endpoints: Vec<Endpoint>,
+    /// A name that is resolved to the endpoints, instead of `endpoints`.
+    pub dns: Option<Dns>,
+    /// What is spoken to the endpoints.
+    pub protocol: Protocol,
+    /// Speak TLS to the endpoints.
+    pub tls: Later,
+    /// Connections.
+    pub pool: Pool,
+    /// The choice among the endpoints.
+    pub load_balancing: load_balancing::Settings,
+    /// Prefer endpoints of this zone while at least half of them can be chosen.
+    pub zone: Option<String>,
+    /// Ask the endpoints for their health.
+    pub health_check: Option<health_check::Settings>,
+    /// Stop choosing endpoints that fail.
+    pub ejection: ejection::Settings,
+    /// The time over which an endpoint that comes back takes its full share again; 0 = at once.
+    pub slow_start: Period,
+    /// The adaptive limit.
+    pub concurrency: Later,
+    /// What all retries to this upstream may cost.
+    pub retry_budget: retry_budget::Settings,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            dns: None,
+            protocol: Protocol::Http1,
+            tls: Later,
+            pool: Pool::default(),
+            load_balancing: load_balancing::Settings::default(),
+            zone: None,
+            health_check: None,
+            ejection: ejection::Settings::default(),
+            slow_start: Period::from_secs(10),
+            concurrency: Later,
+            retry_budget: retry_budget::Settings::default(),
+        }
+    }
+}
+
+/// One endpoint: the short form is its address alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Endpoint {
+    /// `host:port`, `[v6]:port` or `unix:/path`; a name is resolved, and all its addresses are used.
+    pub address: String,
+    /// Its share relative to the others; 1 to 1000.
+    pub weight: u32,
+    /// The zone that it is in.
+    pub zone: Option<String>,
+}
+
+/// A name that is resolved to endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// `host:port`. Required.
+    pub name: String,
+    /// The bounds of the time after which the name is resolved again; the record's own TTL between.
+    #[serde(default)]
+    pub refresh: Refresh,
+    /// How long the last good answer is kept when the name no longer resolves.
+    #[serde(default = "ten_minutes")]
+    pub keep_last_good: Period,
+}
+
+/// The bounds of the time after which a name is resolved again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Refresh {
+    /// The shortest.
+    pub min: Period,
+    /// The longest.
+    pub max: Period,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self { min: Period::from_secs(1), max: Period::from_secs(30) }
+    }
+}
+
+const fn ten_minutes() -> Period {
+    Period::from_secs(600)
+}
+
+/// What is spoken to the endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// What the endpoint offers; in the clear, HTTP/1.1.
+    Auto,
+}
+
+/// Connections to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Open connections at once, of all workers together.
+    pub max_connections: usize,
+    /// A connection without work is closed after this.
+    pub idle_timeout: Period,
+    /// A connection is not used again after this age; null = no limit.
+    pub max_age: Option<Period>,
+    /// Connections without work that each worker keeps to one endpoint.
+    pub max_idle_per_endpoint: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            idle_timeout: Period::from_secs(60),
+            max_age: None,
+            max_idle_per_endpoint: 64,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Which endpoint? Choosing among those that may be chosen.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Factor, Period};
+
+/// How an endpoint is chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The algorithm.
+    pub policy: Policy,
+    /// With `peak_ewma`: the latency that a failure counts as, so that an endpoint that fails fast
+    /// does not look fast.
+    pub failure_penalty: Period,
+    /// With `ring_hash`: what is hashed. Required there.
+    pub hash_on: Option<HashOn>,
+    /// With `ring_hash`: no endpoint gets more than this factor of the mean load.
+    pub bound: Factor,
+}
+
+/// The algorithm of the choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// The better of two chosen at random, by peak-sensitive latency times requests in flight.
+    #[default]
+    PeakEwma,
+    /// The better of two chosen at random, by requests in flight.
+    LeastRequest,
+    /// Each in turn, by weight.
+    RoundRobin,
+    /// By a hash of a part of the request, with bounded load.
+    RingHash,
+}
+
+/// The part of a request that is hashed or limited on: `header:NAME`, `cookie:NAME`, `client_ip`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    /// The value of a request header; the name in lower case.
+    Header(String),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The client's address without its port.
+    ClientIp,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::PeakEwma,
+            failure_penalty: Period::from_secs(5),
+            hash_on: None,
+            bound: Factor::percent(125),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Pure state machines, one file a policy.
+//!
+//! Each file holds its `Settings` with their defaults, its state, and methods that take the settings,
+//! the time and, where chance is involved, a number from `[0, 1)`. They return facts and do nothing
+//! else: no clock, no randomness, no lock, no task, no log line, no metric is touched here. State
+//! never contains a setting, so a reload that changes a setting keeps the state.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub mod circuit_breaker;
+pub mod ejection;
+pub mod health_check;
+pub mod load_balancing;
+pub mod outcome;
+pub mod rate_limit;
+pub mod retry;
+pub mod retry_budget;
+pub mod slow_start;
+pub mod timeout;
+pub mod window;
+
+/// Whether a policy acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Takes no decision and keeps no state.
+    Off,
+    /// Takes every decision and counts what it would have done, and does nothing.
+    Observe,
+    /// Takes every decision and acts on it.
+    #[default]
+    Enforce,
+}

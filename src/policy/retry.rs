@@ -1,0 +1,138 @@
+//! Again, and when? What is retried, and the wait before it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+use crate::units::{ByteSize, Period};
+
+/// What is retried, how often and after which wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether the policy acts.
+    pub mode: Mode,
+    /// The most attempts of one request, the first send included; 1 to 10.
+    pub max_attempts: u32,
+    /// The ends of an attempt that are worth another one.
+    pub on: Vec<Condition>,
+    /// What may be retried of the methods that are not safe to repeat (POST, PATCH and the like).
+    pub unsafe_methods: UnsafeMethods,
+    /// The wait before a retry.
+    pub backoff: Backoff,
+    /// How `Retry-After` and gRPC push-back are taken.
+    pub retry_after: RetryAfter,
+    /// The most of a request's body that is kept to be sent again; a larger one is not retried once
+    /// it has been sent.
+    pub buffer: ByteSize,
+    /// Prefer an endpoint that this request has not tried yet.
+    pub other_endpoint: bool,
+}
+
+/// One condition on how an attempt ended, as written in `retry.on` and `circuit_breaker.failures`:
+/// `connect_failure`, `refused`, `reset`, `timeout`, `per_try_timeout`, a status `"503"`, a class
+/// `"5xx"`, `grpc:<code>`, `header:<name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// No connection was made, in time or at all.
+    ConnectFailure,
+    /// The peer refused the stream unprocessed.
+    Refused,
+    /// The connection broke before the answer's head.
+    Reset,
+    /// Any timeout: connect, per try or total.
+    Timeout,
+    /// The attempt's own time ran out.
+    PerTryTimeout,
+    /// This HTTP status.
+    Status(u16),
+    /// Any HTTP status of this class; 5 stands for `5xx`.
+    StatusClass(u8),
+    /// This gRPC status.
+    Grpc(u16),
+    /// An answer that carries this header, in lower case.
+    Header(String),
+}
+
+/// What may be retried of the methods that are not safe to repeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsafeMethods {
+    /// Only what is proved to have executed nothing, or carries a key that the peer honours.
+    #[default]
+    UnsentOrKeyed,
+    /// Nothing.
+    Never,
+    /// Everything, as if the method were safe.
+    Always,
+}
+
+/// The wait before a retry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backoff {
+    /// The upper end of the first wait; doubled for each further one.
+    pub base: Period,
+    /// The longest wait.
+    pub max: Period,
+    /// How the wait is spread.
+    pub jitter: Jitter,
+}
+
+/// How a wait is spread, so that clients that failed together do not return together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Jitter {
+    /// From nothing to the whole wait.
+    #[default]
+    Full,
+    /// From half of the wait to the whole.
+    Equal,
+    /// From the base to three times the wait before.
+    Decorrelated,
+}
+
+/// How the peer's wish to wait is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryAfter {
+    /// Whether it is honoured.
+    pub honour: bool,
+    /// A request that would have to wait longer is not retried.
+    pub max: Period,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            max_attempts: 3,
+            on: vec![
+                Condition::ConnectFailure,
+                Condition::Refused,
+                Condition::Reset,
+                Condition::Status(502),
+                Condition::Status(503),
+                Condition::Status(504),
+                Condition::Grpc(14),
+            ],
+            unsafe_methods: UnsafeMethods::UnsentOrKeyed,
+            backoff: Backoff::default(),
+            retry_after: RetryAfter::default(),
+            buffer: ByteSize::kib(64),
+            other_endpoint: true,
+        }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base: Period::from_millis(25), max: Period::from_millis(250), jitter: Jitter::Full }
+    }
+}
+
+impl Default for RetryAfter {
+    fn default() -> Self {
+        Self { honour: true, max: Period::from_secs(5) }
+    }
+}

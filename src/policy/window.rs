@@ -1,0 +1,1 @@
+//! Counts over the last seconds: a ring of time buckets.
