@@ -1,5 +1,7 @@
 //! Outrigger: a sidecar resilience proxy.
 
+pub mod clock;
 pub mod config;
 pub mod policy;
+pub mod telemetry;
 pub mod units;

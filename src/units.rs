@@ -4,14 +4,38 @@
 //! that no setting is a bare number whose unit the reader has to guess. A value out of range is an
 //! error when the file is read, at its line.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// Implements serde and the JSON Schema of a type by its `FromStr` and `Display`.
+macro_rules! text_value {
+    ($type:ty, $name:literal, $pattern:literal, $what:literal) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": "string", "pattern": $pattern, "description": $what
+                })
+            }
+        }
+    };
+}
+pub(crate) use text_value;
 
 /// A length of time in the configuration: `250ms`, `2s`, `5m`, `24h`. At most 366 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -183,7 +207,8 @@ fn write_percent(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct ByteSize(u64);
 
-const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZE_UNITS: [(&str, u64); 4] =
+    [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl ByteSize {
     /// A size of whole kibibytes.
@@ -310,32 +335,12 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Implements serde and the JSON Schema of a type by its `FromStr` and `Display`.
-macro_rules! text_value {
-    ($type:ty, $name:literal, $pattern:literal, $what:literal) => {
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = <Cow<'_, str>>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "description": $what })
-            }
-        }
-    };
-}
-
-text_value!(Period, "Period", r"^([0-9.]+(us|ms|s|m|h)|0)$", "A length of time: 250ms, 2s, 5m, 24h");
+text_value!(
+    Period,
+    "Period",
+    r"^([0-9.]+(us|ms|s|m|h)|0)$",
+    "A length of time: 250ms, 2s, 5m, 24h"
+);
 text_value!(Ratio, "Ratio", r"^[0-9.]+ *%$", "A share from 0% to 100%");
 text_value!(Factor, "Factor", r"^[0-9.]+ *%$", "A factor from 0% to 1000%");
 text_value!(ByteSize, "ByteSize", r"^([0-9]+ *(B|KiB|MiB|GiB)|0)$", "A size: 512B, 64KiB, 10MiB");

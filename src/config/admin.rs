@@ -1,13 +1,15 @@
 //! The process: the operator's listener, threads, shutdown, reload.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Later;
 use super::listener::Bind;
-use crate::units::Period;
+use crate::units::{Period, text_value};
 
 /// The operator's listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -86,3 +88,28 @@ impl Default for Reload {
         Self { watch: true, canary: Later, last_good: Later }
     }
 }
+
+/// More workers than this are a mistake rather than a machine.
+const WORKERS_MAX: usize = 256;
+
+impl FromStr for Workers {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(count @ 1..=WORKERS_MAX) => Ok(Self::Count(count)),
+            _ => Err(format!("`{text}` is not `auto` or a number from 1 to {WORKERS_MAX}")),
+        }
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+text_value!(Workers, "Workers", "^(auto|[0-9]+)$", "auto, or a number of threads from 1 to 256");

@@ -1,12 +1,14 @@
 //! Where requests come in.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Later;
-use crate::units::{ByteSize, Period};
+use super::{Later, NOT_AVAILABLE};
+use crate::units::{ByteSize, Period, text_value};
 
 /// One address on which requests come in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -184,4 +186,66 @@ fn both_protocols() -> Vec<Protocol> {
 
 const fn yes() -> bool {
     true
+}
+
+impl FromStr for Bind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') {
+                return Err(format!(
+                    "`{text}` needs an absolute path, such as unix:/run/outrigger.sock"
+                ));
+            }
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self::Tcp(text.to_owned()))
+            }
+            _ => {
+                Err(format!("`{text}` is not an address; write host:port, [v6]:port or unix:/path"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+text_value!(
+    Bind,
+    "Bind",
+    r"^(unix:/.+|.+:[0-9]+)$",
+    "An address: host:port, [v6]:port or unix:/path"
+);
+
+impl<'de> Deserialize<'de> for LaterSwitch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if bool::deserialize(from)? {
+            return Err(serde::de::Error::custom(NOT_AVAILABLE));
+        }
+        Ok(Self)
+    }
+}
+
+impl Serialize for LaterSwitch {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bool(false)
+    }
+}
+
+impl JsonSchema for LaterSwitch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LaterSwitch".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "const": false, "description": "Not available yet in this version" })
+    }
 }

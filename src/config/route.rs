@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Later;
+use super::{Later, NOT_AVAILABLE};
 use crate::policy::{circuit_breaker, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
@@ -150,4 +150,105 @@ pub struct HeaderOps {
     pub add: BTreeMap<String, String>,
     /// Taken away.
     pub remove: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for LaterList {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if Vec::<serde::de::IgnoredAny>::deserialize(from)?.is_empty() {
+            return Ok(Self);
+        }
+        Err(serde::de::Error::custom(NOT_AVAILABLE))
+    }
+}
+
+impl Serialize for LaterList {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(std::iter::empty::<()>())
+    }
+}
+
+impl JsonSchema for LaterList {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LaterList".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array", "maxItems": 0, "description": "Not available yet in this version"
+        })
+    }
+}
+
+/// The long forms of a [`ValueMatch`].
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct ValueMatchForm {
+    /// The whole value as a regular expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regex: Option<String>,
+    /// There, or not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present: Option<bool>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ValueMatchSchema {
+    Exact(String),
+    Form(ValueMatchForm),
+}
+
+impl JsonSchema for ValueMatch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ValueMatch".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ValueMatchSchema::json_schema(generator)
+    }
+}
+
+impl Serialize for ValueMatch {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Exact(text) => to.serialize_str(text),
+            Self::Regex(regex) => {
+                ValueMatchForm { regex: Some(regex.clone()), present: None }.serialize(to)
+            }
+            Self::Present(present) => {
+                ValueMatchForm { regex: None, present: Some(*present) }.serialize(to)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ValueMatch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = ValueMatch;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text, { regex: … } or { present: true | false }")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ValueMatch, E> {
+                Ok(ValueMatch::Exact(text.to_owned()))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<ValueMatch, A::Error> {
+                let form = serde::de::value::MapAccessDeserializer::new(map);
+                match ValueMatchForm::deserialize(form)? {
+                    ValueMatchForm { regex: Some(regex), present: None } => {
+                        Ok(ValueMatch::Regex(regex))
+                    }
+                    ValueMatchForm { regex: None, present: Some(present) } => {
+                        Ok(ValueMatch::Present(present))
+                    }
+                    _ => Err(serde::de::Error::custom("write one of `regex` and `present`")),
+                }
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
 }

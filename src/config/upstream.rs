@@ -1,7 +1,7 @@
 //! Where requests go.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Later;
 use crate::policy::{ejection, health_check, load_balancing, retry_budget};
@@ -65,6 +65,42 @@ pub struct Endpoint {
     pub weight: u32,
     /// The zone that it is in.
     pub zone: Option<String>,
+}
+
+/// The long form of an [`Endpoint`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndpointForm {
+    address: String,
+    #[serde(default = "one")]
+    weight: u32,
+    #[serde(default)]
+    zone: Option<String>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Endpoint;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address, or { address: …, weight: …, zone: … }")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Endpoint, E> {
+                Ok(Endpoint { address: text.to_owned(), weight: 1, zone: None })
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
+                let form = serde::de::value::MapAccessDeserializer::new(map);
+                let EndpointForm { address, weight, zone } = EndpointForm::deserialize(form)?;
+                Ok(Endpoint { address, weight, zone })
+            }
+        }
+        from.deserialize_any(Visitor)
+    }
 }
 
 /// A name that is resolved to endpoints.

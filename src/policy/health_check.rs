@@ -1,9 +1,12 @@
 //! Does the endpoint answer when asked? Active checks.
 
+use std::fmt;
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::Period;
+use crate::units::{Period, text_value};
 
 /// How endpoints are asked for their health.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,3 +47,26 @@ impl Default for Settings {
         }
     }
 }
+
+impl FromStr for StatusRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        match (from.trim().parse(), to.trim().parse()) {
+            (Ok(from @ 100..=599), Ok(to @ 100..=599)) if from <= to => Ok(Self { from, to }),
+            _ => Err(format!("`{text}` is not a status or a range such as 200-299")),
+        }
+    }
+}
+
+impl fmt::Display for StatusRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.from == self.to {
+            write!(f, "{}", self.from)
+        } else {
+            write!(f, "{}-{}", self.from, self.to)
+        }
+    }
+}
+
+text_value!(StatusRange, "StatusRange", r"^[1-5][0-9]{2}( *- *[1-5][0-9]{2})?$", "200 or 200-299");

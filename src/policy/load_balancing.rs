@@ -1,9 +1,12 @@
 //! Which endpoint? Choosing among those that may be chosen.
 
+use std::fmt;
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Factor, Period};
+use crate::units::{Factor, Period, text_value};
 
 /// How an endpoint is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,3 +59,34 @@ impl Default for Settings {
         }
     }
 }
+
+impl FromStr for HashOn {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("header", name)) if !name.is_empty() => {
+                Ok(Self::Header(name.to_ascii_lowercase()))
+            }
+            Some(("cookie", name)) if !name.is_empty() => Ok(Self::Cookie(name.to_owned())),
+            None if text == "client_ip" => Ok(Self::ClientIp),
+            _ => Err(format!("`{text}` is not header:<name>, cookie:<name> or client_ip")),
+        }
+    }
+}
+
+impl fmt::Display for HashOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::ClientIp => f.write_str("client_ip"),
+        }
+    }
+}
+
+text_value!(
+    HashOn,
+    "HashOn",
+    r"^(header:.+|cookie:.+|client_ip)$",
+    "A part of the request: header:<name>, cookie:<name> or client_ip"
+);

@@ -1,10 +1,13 @@
 //! Again, and when? What is retried, and the wait before it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use crate::units::{ByteSize, Period};
+use crate::units::{ByteSize, Period, text_value};
 
 /// What is retried, how often and after which wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,3 +139,89 @@ impl Default for RetryAfter {
         Self { honour: true, max: Period::from_secs(5) }
     }
 }
+
+/// The canonical gRPC status names, by code.
+const GRPC_NAMES: [&str; 17] = [
+    "ok",
+    "cancelled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
+
+impl FromStr for Condition {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || {
+            format!(
+                "`{text}` is not a condition; write connect_failure, refused, reset, timeout, \
+                 per_try_timeout, a status such as \"503\" or \"5xx\", grpc:<code> or header:<name>"
+            )
+        };
+        match text {
+            "connect_failure" => return Ok(Self::ConnectFailure),
+            "refused" => return Ok(Self::Refused),
+            "reset" => return Ok(Self::Reset),
+            "timeout" => return Ok(Self::Timeout),
+            "per_try_timeout" => return Ok(Self::PerTryTimeout),
+            _ => {}
+        }
+        if let Some(code) = text.strip_prefix("grpc:") {
+            let by_name = GRPC_NAMES.iter().position(|name| *name == code.replace('-', "_"));
+            let code = by_name.or_else(|| code.parse().ok().filter(|code| *code < 17));
+            return code.and_then(|c| u16::try_from(c).ok()).map(Self::Grpc).ok_or_else(wanted);
+        }
+        if let Some(name) = text.strip_prefix("header:") {
+            let token = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b));
+            return if token { Ok(Self::Header(name.to_ascii_lowercase())) } else { Err(wanted()) };
+        }
+        if let Some(class @ 1..=5) = text.strip_suffix("xx").and_then(|c| c.parse::<u8>().ok()) {
+            return Ok(Self::StatusClass(class));
+        }
+        match text.parse() {
+            Ok(status @ 200..=599) => Ok(Self::Status(status)),
+            _ => Err(wanted()),
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConnectFailure => f.write_str("connect_failure"),
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::PerTryTimeout => f.write_str("per_try_timeout"),
+            Self::Status(status) => write!(f, "{status}"),
+            Self::StatusClass(class) => write!(f, "{class}xx"),
+            Self::Grpc(code) => match GRPC_NAMES.get(usize::from(*code)) {
+                Some(name) => write!(f, "grpc:{name}"),
+                None => write!(f, "grpc:{code}"),
+            },
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+text_value!(
+    Condition,
+    "Condition",
+    r"^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|grpc:[a-z0-9_-]+|header:.+)$",
+    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, grpc:<code>, header:<name>"
+);

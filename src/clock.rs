@@ -1,0 +1,34 @@
+//! The only clock. Everything above reads time here, everything below takes it as an argument.
+//!
+//! Reading through tokio keeps paused-time tests honest; it costs the same as the plain read.
+#![expect(clippy::disallowed_methods, reason = "this is the file that the ban points to")]
+
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The time now, for everything that measures or waits.
+#[must_use]
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The time of day, for header fields and log lines only.
+#[must_use]
+pub fn wall_now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Waits for a length of time.
+pub async fn sleep(period: Duration) {
+    tokio::time::sleep(period).await;
+}
+
+/// Waits until an instant.
+pub async fn sleep_until(at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+}
+
+/// Runs a future until it is done or the instant has come; `None` when the instant came first.
+pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
+    tokio::time::timeout_at(at.into(), future).await.ok()
+}

@@ -1,0 +1,3 @@
+//! What an operator sees: every metric, log field and reason, each declared in one place.
+
+pub mod reason;

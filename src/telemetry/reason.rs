@@ -1,0 +1,69 @@
+//! Why a request ended otherwise than by the upstream's own answer: one closed vocabulary, spelled
+//! alike in the `x-outrigger-reason` header, the `reason` label, the log field and README's table.
+
+/// Declares the enum with its spelling, its status and the sentence for operators, in one table.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
+        /// Why the proxy itself answered, or why an answer was cut off.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $(#[doc = $title] $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The spelling in headers, labels and logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status of the answer; 0 where no answer can be made any more.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// What happened, in a sentence for people.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    BadRequest = "bad_request", 400, "The request is not valid HTTP for this proxy";
+    NoRoute = "no_route", 404, "No route matches the request";
+    RequestTimeout = "request_timeout", 408, "The client did not send the request in time";
+    BodyTooLarge = "body_too_large", 413, "The request's body is larger than the listener allows";
+    HeadersTooLarge = "headers_too_large", 431, "The request's head is larger than the listener allows";
+    RateLimited = "rate_limited", 429, "The route's rate limit is reached";
+    NotSupported = "not_supported", 501, "The method cannot be proxied by this version";
+    ConnectFailure = "connect_failure", 502, "No connection to the upstream could be made";
+    UpstreamRefused = "upstream_refused", 502, "The upstream refused the request unprocessed";
+    UpstreamReset = "upstream_reset", 502, "The upstream closed the connection before it answered";
+    CircuitOpen = "circuit_open", 503, "The circuit to the upstream is open";
+    NoEndpoint = "no_endpoint", 503, "The upstream has no endpoint that can be chosen";
+    ConnectionLimit = "connection_limit", 503, "The upstream's connection limit is reached";
+    Draining = "draining", 503, "The proxy is shutting down";
+    ConnectTimeout = "connect_timeout", 504, "No connection to the upstream was made in time";
+    PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
+    Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";
+    UpstreamCut = "upstream_cut", 0, "The upstream broke off in the middle of its answer";
+    BodyDeadline = "body_deadline", 0, "The request's total time passed in the middle of the answer";
+    BodyIdle = "body_idle", 0, "No byte of the answer moved for the idle timeout";
+    ClientGone = "client_gone", 0, "The client went away before the answer was whole";
+}
+
+impl Reason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The place of this reason in [`Reason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
