@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "this is the file that the ban points to")]
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The time now, for everything that measures or waits.
@@ -31,4 +33,26 @@ pub async fn sleep_until(at: Instant) {
 /// Runs a future until it is done or the instant has come; `None` when the instant came first.
 pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(at.into(), future).await.ok()
+}
+
+/// A timer that is set again and again without being made anew.
+#[derive(Debug)]
+pub struct Timer(Pin<Box<tokio::time::Sleep>>);
+
+impl Timer {
+    /// A timer that rings at this instant.
+    #[must_use]
+    pub fn at(at: Instant) -> Self {
+        Self(Box::pin(tokio::time::sleep_until(at.into())))
+    }
+
+    /// Sets it to ring at another instant.
+    pub fn set(&mut self, at: Instant) {
+        self.0.as_mut().reset(at.into());
+    }
+
+    /// Ready when it has rung.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
 }

@@ -113,7 +113,7 @@ pub struct Dns {
     #[serde(default)]
     pub refresh: Refresh,
     /// How long the last good answer is kept when the name no longer resolves.
-    #[serde(default = "ten_minutes")]
+    #[serde(default = "keep_last_good")]
     pub keep_last_good: Period,
 }
 
@@ -133,8 +133,11 @@ impl Default for Refresh {
     }
 }
 
-const fn ten_minutes() -> Period {
-    Period::from_secs(600)
+/// How long the last good answer of a name is kept, unless the file says otherwise.
+pub const KEEP_LAST_GOOD: Period = Period::from_secs(600);
+
+const fn keep_last_good() -> Period {
+    KEEP_LAST_GOOD
 }
 
 /// What is spoken to the endpoints.

@@ -1,0 +1,276 @@
+//! One attempt: leave of the circuit, an endpoint, the send, and the classification of its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::admission;
+use super::body::RequestBody;
+use super::context::Context;
+use super::error::Refusal;
+use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
+use super::outbound::Outbound;
+use crate::clock;
+use crate::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
+use crate::policy::load_balancing::{Policy, hash};
+use crate::policy::outcome::{End, Outcome};
+use crate::policy::retry::Condition;
+use crate::policy::timeout;
+use crate::snapshot::circuit::Pass;
+use crate::snapshot::route::{Route, Target};
+use crate::telemetry::reason::Reason;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::pool::Lease;
+
+/// How an attempt came out.
+pub struct Tried {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether it was a trial of a circuit that may close again.
+    pub trial: bool,
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, Reason>,
+}
+
+/// An answer's head, and what its body holds.
+pub struct Answer {
+    /// The head and the body to come.
+    pub response: Response<Incoming>,
+    /// The connection.
+    pub lease: Lease<RequestBody>,
+    /// The endpoint's count.
+    pub in_flight: InFlight,
+}
+
+/// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn how
+/// long it has waited in vain.
+struct Underway<'a> {
+    upstream: &'a Upstream,
+    in_flight: Option<InFlight>,
+    pass: Option<Pass>,
+    began: Instant,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            let now = clock::now();
+            in_flight.endpoint().learn_abandoned(now.saturating_duration_since(self.began), now);
+            self.upstream.state.metrics.cancelled();
+        }
+    }
+}
+
+/// Makes one attempt.
+///
+/// # Errors
+/// When nothing was tried: the time is over, the circuit is open, or there is no endpoint.
+pub async fn run(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    outbound: &mut Outbound,
+) -> Result<Tried, Refusal> {
+    let now = clock::now();
+    let end = timeout::try_deadline(route.per_try, ctx.deadline, now);
+    let remaining = end.map(|end| end.saturating_duration_since(now));
+    if remaining.is_some_and(|remaining| remaining.is_zero()) {
+        return Err(Reason::Deadline.into());
+    }
+    let breaker = &route.settings.circuit_breaker;
+    let pass = target.circuit.admit(breaker, now, fastrand::f64());
+    let pass = pass.map_err(|open| Refusal::circuit_open(open.retry_after))?;
+    let upstream = &target.upstream;
+    let hash = hash_of(ctx, upstream, outbound.headers());
+    let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
+    let chosen = upstream.choose(tried, hash, now).ok_or(Reason::NoEndpoint)?;
+    let endpoint = chosen.endpoint;
+    outbound.note(&endpoint);
+    ctx.attempts += 1;
+    ctx.endpoint = Some(Arc::clone(&endpoint));
+
+    let mut request = outbound.request(upstream.settings.protocol);
+    if let Some(remaining) = remaining {
+        deadline_fields::write_deadline(request.headers_mut(), remaining, ctx.grpc);
+    }
+    let before = ctx.inbound_attempts + ctx.attempts - 1;
+    if before > 0 {
+        attempt_fields::write_attempts(request.headers_mut(), before, ctx.grpc);
+    }
+    let mut underway =
+        Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began: now };
+    let connect_by = Upstream::connect_by(now, *route.settings.timeouts.connect, end);
+    let ended = send(ctx, upstream, &endpoint, request, connect_by, end).await;
+    let now = clock::now();
+    let latency = now.saturating_duration_since(underway.began);
+    let in_flight = underway.in_flight.take();
+    let pass = underway.pass.take();
+    drop(underway);
+    let tried = classify(ctx, ended, in_flight, latency, outbound);
+    settle(upstream, &endpoint, breaker, pass, tried, now)
+}
+
+/// What became of the send.
+enum Ended {
+    Answered(Response<Incoming>, Lease<RequestBody>),
+    Failed(crate::upstream::error::Error<RequestBody>),
+    TimedOut { deadline: bool },
+}
+
+async fn send(
+    ctx: &Context,
+    upstream: &Arc<Upstream>,
+    endpoint: &Arc<Endpoint>,
+    request: Request<RequestBody>,
+    connect_by: Instant,
+    end: Option<Instant>,
+) -> Ended {
+    let sending = ctx.worker.pools.send(upstream, endpoint, request, connect_by);
+    let result = match end {
+        Some(end) => clock::until(end, sending).await,
+        None => Some(sending.await),
+    };
+    match result {
+        Some(Ok((response, lease))) => Ended::Answered(response, lease),
+        Some(Err(error)) => Ended::Failed(error),
+        None => Ended::TimedOut { deadline: end == ctx.deadline },
+    }
+}
+
+/// What is known of an attempt before anybody learns from it.
+struct Classified {
+    tried: Tried,
+    /// The fault is ours or the client's: nobody learns from it.
+    ours: Option<Refusal>,
+}
+
+fn classify(
+    ctx: &Context,
+    ended: Ended,
+    in_flight: Option<InFlight>,
+    latency: std::time::Duration,
+    outbound: &Outbound,
+) -> Classified {
+    let outcome = |end, unsent| Outcome { end, unsent, latency, hint: None, peer_shed: false };
+    let failed = |outcome, reason| Tried { outcome, trial: false, answer: Err(reason) };
+    match (ended, in_flight) {
+        (Ended::Answered(response, lease), Some(in_flight)) => {
+            let headers = response.headers();
+            let status = response.status().as_u16();
+            let grpc = if ctx.grpc { hint::grpc_status(headers) } else { None };
+            let end = End::Answer { status, grpc };
+            let mut outcome = outcome(end, false);
+            if status >= 400 || grpc.is_some_and(|code| code != 0) {
+                outcome.hint = hint::retry_hint(headers, clock::wall_now());
+                outcome.peer_shed = hint::peer_shed(headers);
+            }
+            let answer = Ok(Answer { response, lease, in_flight });
+            Classified { tried: Tried { outcome, trial: false, answer }, ours: None }
+        }
+        (Ended::Failed(error), _) => {
+            let ours = if error.local_limit {
+                Some(Reason::ConnectionLimit.into())
+            } else {
+                outbound.body_failure().map(Refusal::from)
+            };
+            let reason = reason_of(error.end);
+            tracing::debug!(end = ?error.end, cause = %error.cause, "attempt failed");
+            Classified { tried: failed(outcome(error.end, error.unsent), reason), ours }
+        }
+        (Ended::TimedOut { deadline }, _) => {
+            let end = if deadline { End::DeadlineExceeded } else { End::PerTryTimeout };
+            let ours = outbound.body_failure().map(Refusal::from);
+            Classified { tried: failed(outcome(end, false), reason_of(end)), ours }
+        }
+        (Ended::Answered(..), None) => {
+            let reset = failed(outcome(End::Reset, false), Reason::UpstreamReset);
+            Classified { tried: reset, ours: None }
+        }
+    }
+}
+
+/// Lets the circuit, the endpoint and the metrics learn, each once, from the one classification.
+fn settle(
+    upstream: &Arc<Upstream>,
+    endpoint: &Arc<Endpoint>,
+    breaker: &BreakerSettings,
+    pass: Option<Pass>,
+    classified: Classified,
+    now: Instant,
+) -> Result<Tried, Refusal> {
+    let Classified { mut tried, ours } = classified;
+    if let Some(refusal) = ours {
+        // The pass is dropped, and with it a trial is free again.
+        return Err(refusal);
+    }
+    let outcome = tried.outcome;
+    upstream.state.metrics.ended(&outcome);
+    let failure = endpoint_failure(&outcome);
+    endpoint.metrics.ended(!failure, outcome.latency);
+    upstream.learn(endpoint, &outcome, failure, now);
+    if let Some(pass) = pass {
+        tried.trial = pass.is_trial();
+        let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
+        let verdict = verdict(breaker, &outcome, headers);
+        pass.record(breaker, verdict, now, fastrand::f64());
+    }
+    Ok(tried)
+}
+
+/// Whether the endpoint is at fault: it did not answer, or answered with a server error or overload.
+fn endpoint_failure(outcome: &Outcome) -> bool {
+    match outcome.end {
+        End::Answer { .. } if outcome.peer_shed => false,
+        End::Answer { status, grpc } => {
+            (status >= 500 && status != StatusCode::NOT_IMPLEMENTED.as_u16())
+                || status == 429
+                || grpc.is_some_and(grpc_failure)
+        }
+        _ => true,
+    }
+}
+
+/// The gRPC statuses that blame the server: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL,
+/// UNAVAILABLE and DATA_LOSS.
+const fn grpc_failure(code: u16) -> bool {
+    matches!(code, 2 | 4 | 8 | 13 | 14 | 15)
+}
+
+/// What the circuit makes of an attempt. One without an answer counts as the status that we would
+/// answer in its place, so that `5xx` covers an upstream that is gone.
+fn verdict(settings: &BreakerSettings, outcome: &Outcome, headers: Option<&HeaderMap>) -> Verdict {
+    let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
+    let server_error = match outcome.end {
+        End::Answer { grpc, .. } => grpc.is_some_and(grpc_failure),
+        _ => true,
+    };
+    let failure = settings.failures.iter().any(|condition| {
+        condition.matches(outcome, &has_header)
+            || (server_error && *condition == Condition::StatusClass(5))
+    });
+    let slow = settings.slow.over.is_some_and(|over| outcome.latency > *over);
+    Verdict { failure, slow }
+}
+
+const fn reason_of(end: End) -> Reason {
+    match end {
+        End::ConnectFailure => Reason::ConnectFailure,
+        End::ConnectTimeout => Reason::ConnectTimeout,
+        End::Refused => Reason::UpstreamRefused,
+        End::PerTryTimeout => Reason::PerTryTimeout,
+        End::DeadlineExceeded => Reason::Deadline,
+        End::Reset | End::Answer { .. } => Reason::UpstreamReset,
+    }
+}
+
+fn hash_of(ctx: &Context, upstream: &Upstream, headers: &HeaderMap) -> Option<u64> {
+    let settings = &upstream.settings.load_balancing;
+    if settings.policy != Policy::RingHash {
+        return None;
+    }
+    let part = admission::part(ctx, headers, settings.hash_on.as_ref()?)?;
+    Some(hash(part.as_bytes()))
+}

@@ -1,0 +1,8 @@
+//! The two bodies: the request's on its way up, kept so that it can be sent again, and the answer's on
+//! its way down, which holds what the exchange holds until its last byte.
+
+mod request;
+mod response;
+
+pub use self::request::{Failure, Incoming as RequestSource, RequestBody};
+pub use self::response::{Body, Exchange};

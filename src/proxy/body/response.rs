@@ -1,0 +1,179 @@
+//! The answer's body: it holds the exchange until its last byte, an error, or the client's going.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::{RequestBody, RequestSource};
+use crate::clock::{self, Timer};
+use crate::proxy::context::Context;
+use crate::telemetry::reason::Reason;
+use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::Lease;
+
+/// The body of an answer to a client.
+pub enum Body {
+    /// Made here, in one piece.
+    Local(Option<Bytes>, Box<Context>),
+    /// Streamed from the upstream.
+    Upstream(Incoming, Option<Box<Exchange>>),
+}
+
+/// What an exchange holds until its answer's last byte.
+pub struct Exchange {
+    /// The connection that the answer comes on.
+    pub lease: Lease<RequestBody>,
+    /// The endpoint's count.
+    pub in_flight: InFlight,
+    /// The request.
+    pub ctx: Box<Context>,
+    /// What the request's body has read.
+    pub source: Option<RequestSource>,
+    /// The end of the request's total time.
+    pub deadline: Option<Instant>,
+    /// The longest time without a byte.
+    pub idle: Duration,
+    /// Set only while the upstream lets us wait.
+    pub timer: Option<Timer>,
+    /// Whether the timer stands for the wait that goes on.
+    pub waiting: Option<Reason>,
+}
+
+impl Body {
+    /// An answer of the upstream.
+    pub fn upstream(incoming: Incoming, exchange: Box<Exchange>) -> Self {
+        let mut body = Self::Upstream(incoming, Some(exchange));
+        // An answer without a body is over with its head: its connection can be used at once.
+        if body.is_end_stream() {
+            body.end(None);
+        }
+        body
+    }
+
+    fn end(&mut self, reason: Option<Reason>) {
+        let exchange = match self {
+            Self::Local(_, ctx) => return ctx.end(None),
+            Self::Upstream(_, exchange) => exchange.take(),
+        };
+        if let Some(exchange) = exchange {
+            exchange.end(reason);
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let whole = self.is_end_stream();
+        self.end(if whole { None } else { Some(Reason::ClientGone) });
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let body = self.get_mut();
+        let (incoming, exchange) = match body {
+            Self::Local(bytes, _) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Upstream(incoming, exchange) => (incoming, exchange),
+        };
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(exchange) = exchange {
+                    exchange.waiting = None;
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    exchange.ctx.sent_bytes += length as u64;
+                }
+                if incoming.is_end_stream() {
+                    body.end(None);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                body.end(Some(Reason::UpstreamCut));
+                Poll::Ready(Some(Err(Cut(Reason::UpstreamCut))))
+            }
+            Poll::Ready(None) => {
+                body.end(None);
+                Poll::Ready(None)
+            }
+            Poll::Pending => match exchange.as_mut().map(|exchange| exchange.poll_timeout(cx)) {
+                Some(Poll::Ready(reason)) => {
+                    body.end(Some(reason));
+                    Poll::Ready(Some(Err(Cut(reason))))
+                }
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Local(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Upstream(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Local(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Upstream(incoming, _) => incoming.size_hint(),
+        }
+    }
+}
+
+impl Exchange {
+    fn end(mut self: Box<Self>, reason: Option<Reason>) {
+        if let Some(source) = &self.source {
+            self.ctx.read_bytes = source.read_bytes();
+        }
+        self.ctx.end(reason);
+        match reason {
+            None => self.lease.finish(),
+            Some(Reason::UpstreamCut) => self.lease.broke_off(clock::now()),
+            Some(_) => {}
+        }
+    }
+
+    /// Waits for the next byte no longer than the idle timeout and the deadline allow.
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        if self.waiting.is_none() {
+            let idle = clock::now() + self.idle;
+            let (at, reason) = match self.deadline {
+                Some(deadline) if deadline <= idle => (deadline, Reason::BodyDeadline),
+                _ => (idle, Reason::BodyIdle),
+            };
+            self.waiting = Some(reason);
+            match &mut self.timer {
+                Some(timer) => timer.set(at),
+                None => self.timer = Some(Timer::at(at)),
+            }
+        }
+        match (self.waiting, &mut self.timer) {
+            (Some(reason), Some(timer)) => timer.poll(cx).map(|()| reason),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// An answer was cut off: the client sees a broken body, never a short one that looks whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut(pub Reason);
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.title())
+    }
+}
+
+impl std::error::Error for Cut {}

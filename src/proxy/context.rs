@@ -1,0 +1,164 @@
+//! What we know of one request, from its first byte to its answer's last.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, Uri, Version};
+
+use super::peer::Peer;
+use super::worker::Worker;
+use crate::clock;
+use crate::policy::retry::Suppressed;
+use crate::snapshot::route::Route;
+use crate::telemetry::access_log::{self, Access};
+use crate::telemetry::reason::Reason;
+use crate::upstream::endpoint::Endpoint;
+
+/// One request. Whatever becomes of it, it is counted and logged exactly once: by [`Context::end`], or,
+/// when its future is dropped because the client left, by the drop of this.
+pub struct Context {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// The connection it came on.
+    pub peer: Rc<Peer>,
+    /// Its first byte, as near as we know.
+    pub start: Instant,
+    /// When all must be over.
+    pub deadline: Option<Instant>,
+    /// Its route, once found.
+    pub route: Option<Arc<Route>>,
+    /// Its method.
+    pub method: Method,
+    /// Its target as the client wrote it.
+    pub uri: Uri,
+    /// Its host, for the log.
+    pub host: Option<http::HeaderValue>,
+    /// The protocol that it came with.
+    pub version: Version,
+    /// Whether it is a gRPC call, and wants its errors as such.
+    pub grpc: bool,
+    /// How many attempts its callers had made before this one.
+    pub inbound_attempts: u32,
+    /// How many attempts were made here.
+    pub attempts: u32,
+    /// Why the last retry was not made, if it was wanted.
+    pub suppressed: Option<Suppressed>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<Arc<Endpoint>>,
+    /// The name of its upstream.
+    pub upstream: Option<Arc<str>>,
+    /// The status that was answered.
+    pub status: Option<u16>,
+    /// Why we answered ourselves, if we did.
+    pub reason: Option<Reason>,
+    /// Bytes of the answer's body.
+    pub sent_bytes: u64,
+    /// Bytes of the request's body.
+    pub read_bytes: u64,
+    ended: bool,
+}
+
+impl Context {
+    /// The context of a request whose head has been read.
+    pub fn begin<B>(
+        worker: &Rc<Worker>,
+        peer: &Rc<Peer>,
+        request: &http::Request<B>,
+    ) -> Box<Self> {
+        let start = peer.activity.begin(clock::now);
+        Box::new(Self {
+            worker: Rc::clone(worker),
+            peer: Rc::clone(peer),
+            start,
+            deadline: None,
+            route: None,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(http::header::HOST).cloned(),
+            version: request.version(),
+            grpc: super::headers::is_grpc(request.headers()),
+            inbound_attempts: 0,
+            attempts: 0,
+            suppressed: None,
+            endpoint: None,
+            upstream: None,
+            status: None,
+            reason: None,
+            sent_bytes: 0,
+            read_bytes: 0,
+            ended: false,
+        })
+    }
+
+    /// Enters the route: from here on the request counts as its own, under its deadline.
+    pub fn enter(&mut self, route: Arc<Route>, headers: &HeaderMap) {
+        let caller = super::headers::deadline::read_deadline(headers);
+        self.deadline =
+            crate::policy::timeout::deadline(&route.settings.timeouts, self.start, caller);
+        self.inbound_attempts = super::headers::attempt::read_attempts(headers);
+        route.metrics.in_flight.inc();
+        self.route = Some(route);
+    }
+
+    /// Counts and logs the request, once.
+    pub fn end(&mut self, cut: Option<Reason>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let now = clock::now();
+        self.peer.activity.end(now);
+        let reason = cut.or(self.reason);
+        let duration = now.saturating_duration_since(self.start);
+        match &self.route {
+            Some(route) => {
+                route.metrics.in_flight.dec();
+                route.metrics.ended(self.status, duration);
+                if let Some(reason) = reason {
+                    route.metrics.reason(reason);
+                }
+            }
+            None => {
+                if let Some(reason) = reason {
+                    self.peer.metrics.reason(reason);
+                }
+            }
+        }
+        let is_error = reason.is_some() || self.status.is_some_and(|status| status >= 500);
+        let settings = self.worker.access_settings();
+        if access_log::should_log(&settings, is_error, fastrand::f64()) {
+            self.log(reason, duration);
+        }
+    }
+
+    #[cold]
+    fn log(&self, reason: Option<Reason>, duration: std::time::Duration) {
+        let host = self.uri.authority().map(http::uri::Authority::as_str);
+        let host = host.or_else(|| self.host.as_ref().and_then(|host| host.to_str().ok()));
+        let client = self.peer.client.text();
+        self.worker.proxy.access_log.write(&Access {
+            time: clock::wall_now(),
+            listener: &self.peer.listener,
+            route: self.route.as_ref().map(|route| &*route.name),
+            upstream: self.upstream.as_deref(),
+            endpoint: self.endpoint.as_ref().map(|endpoint| &*endpoint.name),
+            method: self.method.as_str(),
+            host,
+            path: self.uri.path(),
+            status: self.status,
+            reason,
+            duration,
+            attempts: self.attempts,
+            retry_suppressed: self.suppressed.map(Suppressed::as_str),
+            request_bytes: self.read_bytes,
+            response_bytes: self.sent_bytes,
+            client,
+        });
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.end(Some(Reason::ClientGone));
+    }
+}

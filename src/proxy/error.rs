@@ -1,0 +1,80 @@
+//! Why the proxy answers itself, and the one place where that becomes an answer.
+
+use std::time::Duration;
+
+use http::Response;
+
+use super::answer::{self, AnswerKind, Detail, RateLimitFields};
+use super::body::Body;
+use super::context::Context;
+use crate::policy::rate_limit;
+use crate::telemetry::reason::Reason;
+
+/// The end of a request by our own decision.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// When trying again can help.
+    pub retry_after: Option<Duration>,
+    /// The limit that was reached.
+    pub rate_limit: Option<RateLimitFields>,
+    /// What exactly was wrong, for people.
+    pub detail: Option<&'static str>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after: None, rate_limit: None, detail: None }
+    }
+}
+
+impl Refusal {
+    /// A request that is not valid.
+    pub fn bad_request(detail: &'static str) -> Self {
+        Self { detail: Some(detail), ..Reason::BadRequest.into() }
+    }
+
+    /// A circuit that will be tried again after a time.
+    pub fn circuit_open(retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Reason::CircuitOpen.into() }
+    }
+
+    /// A limit that lets the next request pass after a time.
+    pub fn rate_limited(retry_after: Duration, policy: rate_limit::Policy) -> Self {
+        let fields = RateLimitFields {
+            limit: policy.limit,
+            window: policy.window,
+            remaining: 0,
+            reset: retry_after,
+        };
+        Self {
+            retry_after: Some(retry_after),
+            rate_limit: Some(fields),
+            ..Reason::RateLimited.into()
+        }
+    }
+
+    /// The answer to the client. The only place where a refusal becomes one.
+    pub fn answer(self, mut ctx: Box<Context>) -> Response<Body> {
+        ctx.reason = Some(self.reason);
+        let detail = Detail {
+            route: ctx.route.as_ref().map(|route| &*route.name),
+            upstream: ctx.upstream.as_deref(),
+            retry_after: self.retry_after,
+            detail: self.detail,
+            rate_limit: self.rate_limit,
+            // What the client still sends of its body is not read.
+            close: matches!(
+                self.reason,
+                Reason::RequestTimeout | Reason::BodyTooLarge | Reason::BadRequest
+            ),
+            head: ctx.method == http::Method::HEAD,
+        };
+        let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
+        let answer = answer::local(self.reason, kind, &detail, fastrand::f64());
+        ctx.status = Some(self.reason.status());
+        let (head, bytes) = answer.into_parts();
+        Response::from_parts(head, Body::Local(Some(bytes), ctx))
+    }
+}

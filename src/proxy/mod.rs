@@ -1,0 +1,217 @@
+//! The data path: one request, straight down, and the configuration that it runs under.
+//!
+//! [`pipeline`] is the file to read first. Policies are asked there and nowhere else.
+
+mod admission;
+pub mod answer;
+mod attempt;
+pub mod body;
+mod context;
+mod error;
+pub mod headers;
+mod outbound;
+pub mod peer;
+pub mod pipeline;
+mod site;
+pub mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use self::site::Site;
+use crate::clock;
+use crate::config::{self, Config, Environment, Problem};
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::log::LogControl;
+use crate::telemetry::metrics::{Metrics, Reload};
+
+/// What all workers share.
+pub struct Proxy {
+    live: ArcSwap<Live>,
+    /// The configuration that the process was started with, for what only a restart can change.
+    started_with: Config,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access_log: AccessLog,
+    environment: Box<dyn Environment>,
+    log: LogControl,
+    draining: AtomicBool,
+    /// Told of every new configuration.
+    changed: watch::Sender<Arc<Live>>,
+    last_problems: Shared<Vec<Problem>>,
+    reloading: Shared<()>,
+}
+
+/// The configuration in force.
+pub struct Live {
+    /// Its compiled form.
+    pub snapshot: Snapshot,
+    sites: Vec<Arc<Site>>,
+}
+
+/// What came of a reload that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// Its hash.
+    pub hash: String,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The keys that take effect only with a restart.
+    pub restart_required: Vec<String>,
+}
+
+impl Live {
+    fn compile(
+        text: &str,
+        environment: &dyn Environment,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<Problem>> {
+        let loaded = config::read(text, environment)?;
+        let mut sites = Vec::new();
+        let mut problems = Vec::new();
+        for (index, listener) in loaded.config.listeners.iter().enumerate() {
+            match Site::compile(listener) {
+                Ok(site) => sites.push(Arc::new(site)),
+                Err(message) => problems
+                    .push(loaded.source.problem(&format!("listeners[{index}].forwarded"), message)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let previous = previous.map(|previous| &previous.snapshot);
+        Ok(Self { snapshot: Snapshot::compile(loaded, previous, metrics)?, sites })
+    }
+}
+
+impl Proxy {
+    /// A proxy under its first configuration.
+    ///
+    /// # Errors
+    /// All that is wrong with the file.
+    pub fn start(
+        text: &str,
+        environment: Box<dyn Environment>,
+        metrics: Arc<Metrics>,
+        log: LogControl,
+    ) -> Result<Self, Vec<Problem>> {
+        let live = Arc::new(Live::compile(text, &*environment, None, &metrics)?);
+        let config = live.snapshot.config.clone();
+        let telemetry = &config.telemetry;
+        let access_log =
+            AccessLog::start(telemetry.access_log.to, telemetry.log.format, &metrics);
+        let proxy = Self {
+            changed: watch::Sender::new(Arc::clone(&live)),
+            live: ArcSwap::new(live),
+            started_with: config,
+            access_log,
+            environment,
+            log,
+            metrics,
+            draining: AtomicBool::new(false),
+            last_problems: Shared::default(),
+            reloading: Shared::default(),
+        };
+        proxy.in_force();
+        Ok(proxy)
+    }
+
+    /// Puts a new configuration in force, whole, or changes nothing.
+    ///
+    /// # Errors
+    /// All that is wrong with the file.
+    pub fn reload(&self, text: &str) -> Result<Reloaded, Vec<Problem>> {
+        let _one_at_a_time = self.reloading.lock();
+        let previous = self.live.load_full();
+        let live = match Live::compile(text, &*self.environment, Some(&previous), &self.metrics) {
+            Ok(live) => live,
+            Err(problems) => return Err(self.refuse(problems)),
+        };
+        self.last_problems.lock().clear();
+        let (new, old) = (&live.snapshot, &previous.snapshot);
+        let mut reloaded = Reloaded {
+            generation: new.generation,
+            hash: new.hash.clone(),
+            changed: new.hash != old.hash,
+            restart_required: new.restart_required(&self.started_with),
+        };
+        if !reloaded.changed {
+            reloaded.generation = old.generation;
+            self.metrics.reload(Reload::Unchanged);
+            return Ok(reloaded);
+        }
+        new.forget_absent(old, &self.metrics);
+        self.log.set_level(new.config.telemetry.log.level);
+        let live = Arc::new(live);
+        self.live.store(Arc::clone(&live));
+        self.changed.send_replace(live);
+        self.metrics.reload(Reload::Applied);
+        self.in_force();
+        tracing::info!(
+            generation = reloaded.generation,
+            hash = %reloaded.hash,
+            restart_required = ?reloaded.restart_required,
+            "configuration applied"
+        );
+        Ok(reloaded)
+    }
+
+    fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        self.metrics.reload(Reload::Rejected);
+        for problem in &problems {
+            tracing::error!(
+                line = problem.line,
+                column = problem.column,
+                path = %problem.path,
+                "configuration refused, the running one stays: {}",
+                problem.message
+            );
+        }
+        self.last_problems.lock().clone_from(&problems);
+        problems
+    }
+
+    fn in_force(&self) {
+        let live = self.live.load();
+        let snapshot = &live.snapshot;
+        self.metrics.config_in_force(&snapshot.hash, snapshot.generation, clock::wall_now());
+    }
+
+    /// The configuration in force, for as long as a request needs it.
+    #[must_use]
+    pub fn live(&self) -> Guard<Arc<Live>> {
+        self.live.load()
+    }
+
+    /// What was wrong with the last file, if it was refused.
+    #[must_use]
+    pub fn last_problems(&self) -> Vec<Problem> {
+        self.last_problems.lock().clone()
+    }
+
+    /// Follows the configurations, from the one in force.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Arc<Live>> {
+        self.changed.subscribe()
+    }
+
+    /// Makes readiness fail: the process will end.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process will end.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,252 @@
+//! The connection that a request came on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::headers::forward::Client;
+use crate::config::listener::Limits;
+use crate::telemetry::metrics::ListenerMetrics;
+
+/// The other end of a client's connection.
+pub struct Peer {
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// The listener's metrics.
+    pub metrics: Arc<ListenerMetrics>,
+    /// The client's address, ready for header fields.
+    pub client: Client,
+    /// What happens on the connection now.
+    pub activity: Activity,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    verdict: Cell<Verdict>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What the watch over a connection wants of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Stay,
+    /// End after the request that is being served, or now if there is none.
+    Close,
+    /// The head of a request did not come in time.
+    HeadTimeout,
+    /// The client does not take what we write.
+    Abandon,
+}
+
+impl Peer {
+    /// A connection that has just been accepted.
+    #[must_use]
+    pub fn new(
+        listener: Arc<str>,
+        metrics: Arc<ListenerMetrics>,
+        client: Client,
+        limits: &Limits,
+        now: Instant,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            listener,
+            metrics,
+            client,
+            activity: Activity::new(now),
+            header_timeout: *limits.header_timeout,
+            idle_timeout: *limits.idle_timeout,
+            verdict: Cell::new(Verdict::Stay),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// What the watch wants; the task that asks is woken when that changes.
+    pub fn verdict(&self, cx: &mut Context<'_>) -> Verdict {
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.verdict.get()
+    }
+
+    /// Whether the connection ends after this request.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.verdict.get() == Verdict::Close
+    }
+
+    /// Wants something of the connection.
+    fn want(&self, verdict: Verdict) {
+        if self.verdict.replace(verdict) != verdict
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Looks at what the connection waits for.
+    fn look_over(&self, now: Instant) {
+        let passed = |since: Instant, timeout| now.saturating_duration_since(since) >= timeout;
+        match self.activity.waits() {
+            Waits::Stalled(since) if passed(since, self.idle_timeout) => self.want(Verdict::Abandon),
+            Waits::Head(since) if passed(since, self.header_timeout) => {
+                self.want(Verdict::HeadTimeout);
+            }
+            Waits::Request(since) if passed(since, self.idle_timeout) => self.want(Verdict::Close),
+            _ => {}
+        }
+    }
+}
+
+/// The connections of one worker.
+#[derive(Default)]
+pub struct Registry {
+    peers: RefCell<HashMap<u64, Rc<Peer>>>,
+    next: Cell<u64>,
+    emptied: Notify,
+}
+
+/// A connection's entry; gone when this is dropped.
+pub struct Registered {
+    registry: Rc<Registry>,
+    number: u64,
+}
+
+impl Registry {
+    /// Enters a connection.
+    #[must_use]
+    pub fn enter(self: &Rc<Self>, peer: &Rc<Peer>) -> Registered {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.peers.borrow_mut().insert(number, Rc::clone(peer));
+        Registered { registry: Rc::clone(self), number }
+    }
+
+    /// Looks at what each connection waits for.
+    pub fn look_over(&self, now: Instant) {
+        self.peers.borrow().values().for_each(|peer| peer.look_over(now));
+    }
+
+    /// Ends every connection after the request that it serves.
+    pub fn close_all(&self) {
+        self.peers.borrow().values().for_each(|peer| peer.want(Verdict::Close));
+    }
+
+    /// Waits until there is no connection.
+    pub async fn emptied(&self) {
+        while !self.peers.borrow().is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut peers = self.registry.peers.borrow_mut();
+        peers.remove(&self.number);
+        if peers.is_empty() {
+            self.registry.emptied.notify_one();
+        }
+    }
+}
+
+/// What happens on a connection, for the watch over its timeouts: no timer is set or cleared while
+/// requests come and go, one glance at these cells now and then is enough.
+#[derive(Debug)]
+pub struct Activity {
+    /// Requests that are being served.
+    serving: Cell<u32>,
+    /// Requests served so far.
+    served: Cell<u64>,
+    /// The first byte of a request whose head is not whole yet.
+    first_byte: Cell<Option<Instant>>,
+    /// Since when nothing has been served.
+    idle_since: Cell<Instant>,
+    /// Since when the client has not taken what we write.
+    stalled_since: Cell<Option<Instant>>,
+}
+
+impl Activity {
+    /// A connection that has just been accepted.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            serving: Cell::new(0),
+            served: Cell::new(0),
+            first_byte: Cell::new(None),
+            idle_since: Cell::new(now),
+            stalled_since: Cell::new(None),
+        }
+    }
+
+    /// Bytes came in; the first of a request starts its time.
+    pub fn read(&self, now: impl FnOnce() -> Instant) {
+        if self.serving.get() == 0 && self.first_byte.get().is_none() {
+            self.first_byte.set(Some(now()));
+        }
+    }
+
+    /// The client took bytes, or did not.
+    pub fn wrote(&self, taken: bool, now: impl FnOnce() -> Instant) {
+        if taken {
+            self.stalled_since.set(None);
+        } else if self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(now()));
+        }
+    }
+
+    /// A request's head is whole; returns when its first byte came.
+    pub fn begin(&self, now: impl FnOnce() -> Instant) -> Instant {
+        self.serving.set(self.serving.get() + 1);
+        self.served.set(self.served.get() + 1);
+        self.first_byte.take().unwrap_or_else(now)
+    }
+
+    /// A request's answer is over.
+    pub fn end(&self, now: Instant) {
+        self.serving.set(self.serving.get().saturating_sub(1));
+        self.idle_since.set(now);
+    }
+
+    /// Requests served so far.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.get()
+    }
+
+    /// Whether a request is being served.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.serving.get() > 0
+    }
+
+    /// What the connection waits for, and since when.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        if let Some(since) = self.stalled_since.get() {
+            return Waits::Stalled(since);
+        }
+        match self.first_byte.get() {
+            _ if self.busy() => Waits::Served,
+            Some(since) => Waits::Head(since),
+            None => Waits::Request(self.idle_since.get()),
+        }
+    }
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// The client, to take what we wrote.
+    Stalled(Instant),
+    /// Us: requests have timeouts of their own.
+    Served,
+    /// The rest of a request's head.
+    Head(Instant),
+    /// The next request.
+    Request(Instant),
+}

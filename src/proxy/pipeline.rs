@@ -1,0 +1,293 @@
+//! The way of a request, straight down. The only retry loop and the only wait between attempts are here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, Version, request};
+use hyper::body::Incoming;
+
+use super::admission;
+use super::attempt::{self, Answer, Tried};
+use super::body::{Body, Bounds, Exchange, RequestSource};
+use super::context::Context;
+use super::error::Refusal;
+use super::headers::{framing, hop, trust};
+use super::outbound::Outbound;
+use super::peer::Peer;
+use super::site::Site;
+use super::worker::Worker;
+use crate::clock;
+use crate::policy::Mode;
+use crate::policy::retry::{self, Decision, Suppressed};
+use crate::policy::retry_budget::Cost;
+use crate::snapshot::Snapshot;
+use crate::snapshot::matcher::{Found, Target as Wanted};
+use crate::snapshot::route::{Route, Target};
+use crate::telemetry::metrics::Would;
+use crate::telemetry::reason::Reason;
+
+/// Serves one request.
+pub async fn handle(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let snapshot = worker.proxy.snapshot();
+    let mut ctx = Context::begin(&worker, &peer, &request);
+    match admit(&snapshot, &mut ctx, request) {
+        Ok((site, found, parts, body)) => {
+            // The route is all that is held on to: the snapshot may be replaced meanwhile.
+            drop(snapshot);
+            forward(ctx, site, found, parts, body).await
+        }
+        Err(refusal) => refusal.answer(ctx),
+    }
+}
+
+/// The route that a request follows, with what its path captured.
+struct Matched {
+    route: Arc<Route>,
+    found: Found,
+}
+
+/// Checks the head and finds the route.
+fn admit(
+    snapshot: &Snapshot,
+    ctx: &mut Context,
+    request: Request<Incoming>,
+) -> Result<(Arc<Site>, Matched, request::Parts, Incoming), Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let (index, site) = ctx.worker.proxy.site(snapshot, &ctx.peer.listener);
+    if let Some(detail) = framing::ambiguous_framing(&parts) {
+        return Err(Refusal::bad_request(detail));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Reason::NotSupported.into());
+    }
+    if parts.uri.scheme().is_some() && parts.version < Version::HTTP_2 && !site.forward_proxy {
+        return Err(Refusal::bad_request("absolute-form request, and forward_proxy is off"));
+    }
+    if !site.trusted {
+        trust::strip_untrusted(&mut parts.headers);
+    }
+    framing::settle_host(&parts.uri, &mut parts.headers);
+    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let wanted = Wanted {
+        listener: index,
+        host: host.unwrap_or_default(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
+    let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
+    ctx.enter(Arc::clone(&route), &parts.headers);
+    Ok((site, Matched { route, found }, parts, body))
+}
+
+/// Takes an admitted request through its route's policies to its answer.
+async fn forward(
+    mut ctx: Box<Context>,
+    site: Arc<Site>,
+    matched: Matched,
+    parts: request::Parts,
+    body: Incoming,
+) -> Response<Body> {
+    let route = Arc::clone(&matched.route);
+    match answer(&mut ctx, &site, &matched, parts, body).await {
+        Ok((answer, source)) => reply(ctx, &site, &route, answer, source),
+        Err(refusal) => refusal.answer(ctx),
+    }
+}
+
+async fn answer(
+    ctx: &mut Context,
+    site: &Site,
+    matched: &Matched,
+    parts: request::Parts,
+    body: Incoming,
+) -> Result<(Answer, Option<RequestSource>), Refusal> {
+    let route = &matched.route;
+    admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
+    admission::rate_limit(ctx, route, &parts.headers).await?;
+    let target = route.target(fastrand::f64).ok_or(Reason::NoEndpoint)?;
+    ctx.upstream = Some(Arc::clone(&target.upstream.name));
+    let mut outbound = prepare(ctx, site, matched, parts, body)?;
+    target.upstream.deposit(clock::now());
+    let answer = attempts(ctx, route, target, &mut outbound).await?;
+    Ok((answer, outbound.into_source()))
+}
+
+/// Attempts, with waits between them, until one is final. When the last one brought no answer, the last
+/// real answer of the upstream is what the client gets.
+async fn attempts(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    outbound: &mut Outbound,
+) -> Result<Answer, Refusal> {
+    let mut last: Option<Answer> = None;
+    let mut waited = Duration::ZERO;
+    loop {
+        let tried = match attempt::run(ctx, route, target, outbound).await {
+            Ok(tried) => tried,
+            Err(refusal) => return last.ok_or(refusal),
+        };
+        let wait = again(ctx, route, target, outbound, &tried, waited);
+        match (wait, tried.answer) {
+            (None, Ok(answer)) => return Ok(answer),
+            (None, Err(reason)) => return last.ok_or(reason.into()),
+            (Some(_), Ok(answer)) => last = Some(answer),
+            (Some(_), Err(_)) => {}
+        }
+        let Some(wait) = wait else { continue };
+        route.metrics.retries.inc();
+        waited = wait;
+        if !wait.is_zero() {
+            clock::sleep(wait).await;
+        }
+    }
+}
+
+/// Whether to try again, and after which wait: the policy, then the budget.
+fn again(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    outbound: &Outbound,
+    tried: &Tried,
+    waited: Duration,
+) -> Option<Duration> {
+    let settings = &route.settings.retry;
+    let now = clock::now();
+    let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
+    let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
+    let request = retry::Request {
+        safe: is_repeatable(&ctx.method),
+        replayable: outbound.replayable(),
+        keyed: false,
+        inbound_attempt: ctx.inbound_attempts,
+    };
+    let ended = retry::Ended {
+        attempt: ctx.attempts,
+        previous_wait: waited,
+        outcome: &tried.outcome,
+        has_header: &has_header,
+        trial: tried.trial,
+        remaining: ctx.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+    };
+    let (after, unsent) = match retry::decide(settings, &request, &ended, fastrand::f64()) {
+        Decision::Stop(None) => return None,
+        Decision::Stop(Some(why)) => return suppress(ctx, route, why),
+        Decision::Retry { after, unsent } => (after, unsent),
+    };
+    if settings.mode == Mode::Observe {
+        route.metrics.would(Would::Retry);
+        return None;
+    }
+    let cost = if unsent { Cost::Half } else { Cost::Whole };
+    if !target.upstream.withdraw(cost, now) {
+        return suppress(ctx, route, Suppressed::Budget);
+    }
+    Some(after)
+}
+
+fn suppress(ctx: &mut Context, route: &Route, why: Suppressed) -> Option<Duration> {
+    ctx.suppressed = Some(why);
+    route.metrics.retry_suppressed(why.index());
+    None
+}
+
+/// Safe and idempotent methods (RFC 9110, 9.2.2): doing them twice is doing them once.
+fn is_repeatable(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// The request as it goes to the upstream.
+fn prepare(
+    ctx: &Context,
+    site: &Site,
+    matched: &Matched,
+    mut parts: request::Parts,
+    body: Incoming,
+) -> Result<Outbound, Refusal> {
+    let route = &matched.route;
+    let retry = &route.settings.retry;
+    let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
+    let bounds = Bounds {
+        keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 },
+        ..site.bounds
+    };
+    let source = RequestSource::new(body, bounds);
+    hop::strip_hop_by_hop(&mut parts.headers);
+    // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the body.
+    parts.headers.remove(http::header::EXPECT);
+    site.forwarding.request(&mut parts.headers, &ctx.peer.client, false, parts.version);
+    let uri = match &route.rewrite {
+        Some(rewrite) => {
+            rewrite.host(&mut parts.headers);
+            rewrite.uri(&parts.uri, &captures(matched, parts.uri.path()))
+        }
+        None => origin_form(parts.uri),
+    };
+    let uri = uri.map_err(|_| Refusal::bad_request("the rewritten path is not a valid path"))?;
+    route.request_ops.apply(&mut parts.headers);
+    Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
+}
+
+fn captures<'a>(matched: &'a Matched, path: &'a str) -> Vec<(&'a str, &'a str)> {
+    matched.found.captures(path).collect()
+}
+
+/// The target as an origin server wants it: the path and query alone (RFC 9112, 3.2.1).
+fn origin_form(uri: http::Uri) -> Result<http::Uri, http::Error> {
+    if uri.scheme().is_none() && uri.authority().is_none() {
+        return Ok(uri);
+    }
+    let path = uri.into_parts().path_and_query;
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = Some(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
+    Ok(http::Uri::from_parts(parts)?)
+}
+
+/// The upstream's answer as it goes to the client.
+fn reply(
+    mut ctx: Box<Context>,
+    site: &Site,
+    route: &Route,
+    answer: Answer,
+    source: Option<RequestSource>,
+) -> Response<Body> {
+    let Answer { response, lease, in_flight } = answer;
+    let (mut parts, incoming) = response.into_parts();
+    ctx.status = Some(parts.status.as_u16());
+    let streams = streams_on(&parts.headers, ctx.grpc);
+    hop::strip_hop_by_hop(&mut parts.headers);
+    site.forwarding.response(&mut parts.headers, parts.version);
+    route.response_ops.apply(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    if site.last_request(&ctx.peer) {
+        parts.headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    let exchange = Exchange {
+        lease,
+        in_flight,
+        deadline: ctx.deadline.filter(|_| !streams),
+        idle: *route.settings.timeouts.idle,
+        timer: None,
+        waiting: None,
+        ctx,
+        source,
+    };
+    Response::from_parts(parts, Body::upstream(incoming, Box::new(exchange)))
+}
+
+/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time: only the
+/// idle timeout ends it.
+fn streams_on(headers: &HeaderMap, grpc: bool) -> bool {
+    grpc || headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}

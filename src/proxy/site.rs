@@ -1,0 +1,47 @@
+//! A listener's settings in the form that each of its requests needs.
+
+use std::time::Duration;
+
+use super::body::Bounds;
+use super::headers::forward::Forwarding;
+use super::peer::Peer;
+use crate::config::listener::{Listener, Trust};
+
+/// A listener's settings, compiled once a reload.
+pub struct Site {
+    /// Whether headers that steer us are believed.
+    pub trusted: bool,
+    /// Whether absolute-form requests are served.
+    pub forward_proxy: bool,
+    /// The bounds on request bodies.
+    pub bounds: Bounds,
+    /// The forwarding fields.
+    pub forwarding: Forwarding,
+    max_requests: u64,
+}
+
+impl Site {
+    /// Compiles a listener's settings.
+    ///
+    /// # Errors
+    /// When a name in them is not valid in a header field.
+    pub fn compile(listener: &Listener) -> Result<Self, String> {
+        let limits = &listener.limits;
+        Ok(Self {
+            trusted: listener.trust == Trust::Local,
+            forward_proxy: listener.forward_proxy,
+            bounds: Bounds {
+                keep_bytes: 0,
+                max_bytes: limits.body_bytes.map_or(u64::MAX, |bytes| bytes.get()),
+                timeout: Duration::from(*limits.body_timeout),
+            },
+            forwarding: Forwarding::compile(&listener.forwarded, listener.trust)?,
+            max_requests: limits.max_requests_per_connection.unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Whether the connection has had its last request.
+    pub fn last_request(&self, peer: &Peer) -> bool {
+        peer.closing() || peer.activity.served() >= self.max_requests
+    }
+}

@@ -1,0 +1,162 @@
+//! Listening sockets, and the thread that accepts on them and hands connections to the workers.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+use super::drain::{self, Phase};
+use super::thread::{Accepted, Desk, Handed};
+use crate::clock;
+use crate::config::listener::Bind;
+use crate::telemetry::metrics::ListenerMetrics;
+
+/// Connections that the kernel keeps for us while we are at our own limit.
+const BACKLOG: i32 = 1024;
+/// The pause after an accept that failed for want of descriptors or memory, so that we do not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that listens.
+pub enum Socketed {
+    /// TCP, and its address.
+    Tcp(std::net::TcpListener, SocketAddr),
+    /// A unix socket, and its path, which is removed at the end.
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+/// Binds a socket. A name is resolved once, here.
+///
+/// # Errors
+/// What the operating system said.
+pub fn bind(bind: &Bind) -> std::io::Result<Socketed> {
+    match bind {
+        Bind::Unix(path) => {
+            remove_dead_socket(path);
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            Ok(Socketed::Unix(listener, path.clone()))
+        }
+        Bind::Tcp(address) => {
+            let mut last = std::io::Error::new(
+                std::io::ErrorKind::AddrNotAvailable,
+                "the name has no address",
+            );
+            for address in std::net::ToSocketAddrs::to_socket_addrs(address.as_str())? {
+                match bind_tcp(address) {
+                    Ok(listener) => {
+                        let address = listener.local_addr()?;
+                        return Ok(Socketed::Tcp(listener, address));
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    }
+}
+
+/// Not SO_REUSEPORT: a second process on the same port must fail, not take half of the traffic.
+fn bind_tcp(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket file that nobody listens on is left over from a process that was killed.
+fn remove_dead_socket(path: &Path) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        // If it cannot be removed, the bind that follows says so.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// A listener that accepts.
+pub struct Acceptor {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its metrics.
+    pub metrics: Arc<ListenerMetrics>,
+    /// The most connections at once; above it nothing is accepted, and the kernel's queue fills.
+    pub max_connections: usize,
+    /// Its socket.
+    pub socket: Socketed,
+}
+
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Acceptor {
+    /// Accepts until the drain closes the listeners.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub async fn run(self, desks: Vec<Desk>, mut drain: drain::Listener) -> std::io::Result<()> {
+        let listening = match self.socket {
+            Socketed::Tcp(listener, _) => Listening::Tcp(TcpListener::from_std(listener)?),
+            Socketed::Unix(listener, path) => {
+                Listening::Unix(UnixListener::from_std(listener)?, path)
+            }
+        };
+        self.metrics.connection_limit.set(self.max_connections);
+        let places = Arc::new(Semaphore::new(self.max_connections));
+        let accepting = async {
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let (stream, client) = match accept(&listening).await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(listener = %self.name, %error, "cannot accept");
+                        clock::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
+                self.metrics.accepted.inc();
+                let Some(desk) = desks.iter().min_by_key(|desk| desk.connections()) else { return };
+                desk.hand(Accepted {
+                    stream: Ok(stream),
+                    client,
+                    listener: Arc::clone(&self.name),
+                    metrics: Arc::clone(&self.metrics),
+                    place,
+                });
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = drain::reached(&mut drain, Phase::Closing) => {}
+        }
+        if let Listening::Unix(_, path) = &listening {
+            // Gone already, or not ours to worry about.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+}
+
+async fn accept(listening: &Listening) -> std::io::Result<(Handed, Option<SocketAddr>)> {
+    match listening {
+        Listening::Tcp(listener) => {
+            let (stream, client) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Handed::Tcp(stream.into_std()?), Some(client)))
+        }
+        Listening::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Handed::Unix(stream.into_std()?), None))
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One client connection: which protocol, its requests, and its end.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+
+use super::stream::Watched;
+use crate::clock;
+use crate::config::listener::{Limits, Protocol};
+use crate::proxy::answer::raw_request_timeout;
+use crate::proxy::peer::{Peer, Verdict};
+use crate::proxy::pipeline;
+use crate::proxy::worker::Worker;
+use crate::telemetry::reason::Reason;
+use crate::upstream::LocalExecutor;
+use crate::upstream::connect::Stream;
+
+/// What hyper may hold of a request's head beyond our own limit, so that we, and not it, refuse a head
+/// that is a little too large, with our reason.
+const HEAD_SLACK_BYTES: usize = 16 * 1024;
+/// The least that hyper takes as the size of its buffer.
+const BUFFER_MIN_BYTES: usize = 8 * 1024;
+/// The window that we offer on a stream of HTTP/2; four times this on a connection. Bounds what a slow
+/// upstream makes us hold.
+const HTTP2_WINDOW: u32 = 256 * 1024;
+/// How long we try to tell a client that it was too slow.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Serves a connection until its end.
+pub async fn serve(
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    stream: Stream,
+    protocols: &[Protocol],
+    limits: &Limits,
+) {
+    let mut stream = Watched::new(stream, Rc::clone(&peer));
+    let http2 = match protocols {
+        [Protocol::Http1] => Some(false),
+        [Protocol::Http2] => Some(true),
+        _ => match or_verdict(&peer, stream.is_http2()).await {
+            Ok(Ok(http2)) => http2,
+            Ok(Err(_)) => None,
+            Err(verdict) => return last_word(&peer, stream, verdict).await,
+        },
+    };
+    match http2 {
+        Some(true) => serve_http2(worker, peer, stream, limits).await,
+        Some(false) => serve_http1(worker, peer, stream, limits).await,
+        None => {}
+    }
+}
+
+async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits: &Limits) {
+    let head_bytes = limits.header_bytes.as_usize().saturating_add(HEAD_SLACK_BYTES);
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head_bytes.max(BUFFER_MIN_BYTES)).max_header_size(head_bytes);
+    if limits.headers != DEFAULT_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    let served = Rc::clone(&peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, peer) = (Rc::clone(&worker), Rc::clone(&served));
+        async move { Ok::<_, Infallible>(pipeline::handle(worker, peer, request).await) }
+    });
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut closing = false;
+    let end = poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Ok(result));
+        }
+        match peer.verdict(cx) {
+            Verdict::Stay => Poll::Pending,
+            Verdict::Close if !closing => {
+                closing = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).poll(cx).map(Ok)
+            }
+            Verdict::Close => Poll::Pending,
+            verdict => Poll::Ready(Err(verdict)),
+        }
+    });
+    match end.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => note_broken(&peer, &error),
+        Err(verdict) => {
+            let stream = connection.into_parts().io.into_inner();
+            last_word(&peer, stream, verdict).await;
+        }
+    }
+}
+
+/// The number of header fields for which hyper needs no allocation.
+const DEFAULT_HEADERS: usize = 100;
+
+async fn serve_http2(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits: &Limits) {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes.get()).unwrap_or(u32::MAX))
+        .initial_stream_window_size(HTTP2_WINDOW)
+        .initial_connection_window_size(HTTP2_WINDOW * 4);
+    let served = Rc::clone(&peer);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (worker, peer) = (Rc::clone(&worker), Rc::clone(&served));
+        async move { Ok::<_, Infallible>(pipeline::handle(worker, peer, request).await) }
+    });
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut closing = false;
+    let end = poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        match peer.verdict(cx) {
+            Verdict::Stay => Poll::Pending,
+            Verdict::Close if !closing => {
+                closing = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).poll(cx).map(Some)
+            }
+            Verdict::Close => Poll::Pending,
+            Verdict::HeadTimeout | Verdict::Abandon => Poll::Ready(None),
+        }
+    });
+    if let Some(Err(error)) = end.await {
+        note_broken(&peer, &error);
+    }
+}
+
+/// Runs a future until the watch over the connection has something to say.
+async fn or_verdict<F: Future>(peer: &Peer, future: F) -> Result<F::Output, Verdict> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        match peer.verdict(cx) {
+            Verdict::Stay => Poll::Pending,
+            verdict => Poll::Ready(Err(verdict)),
+        }
+    })
+    .await
+}
+
+/// Tells a client that was too slow with its head why it is closed on.
+async fn last_word(peer: &Peer, mut stream: Watched, verdict: Verdict) {
+    if verdict != Verdict::HeadTimeout {
+        return;
+    }
+    peer.metrics.reason(Reason::RequestTimeout);
+    let saying = async {
+        // The client may be gone already; there is nobody else to tell.
+        let _ = stream.write_all(&raw_request_timeout()).await;
+        let _ = stream.shutdown().await;
+    };
+    clock::until(clock::now() + LAST_WORD, saying).await;
+}
+
+/// Counts a connection that ended on bytes that are not HTTP, which hyper has answered itself.
+fn note_broken(peer: &Peer, error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        peer.metrics.reason(Reason::HeadersTooLarge);
+    } else if error.is_parse() {
+        peer.metrics.reason(Reason::BadRequest);
+    }
+    tracing::debug!(client = peer.client.text(), %error, "connection ended");
+}

@@ -1,0 +1,9 @@
+//! The sockets that clients come to: accepting, serving, watching over timeouts, and draining.
+//!
+//! Knows protocols and limits of connections; knows no policy.
+
+pub mod accept;
+pub mod connection;
+pub mod drain;
+mod stream;
+pub mod thread;

@@ -1,0 +1,112 @@
+//! A client's byte stream, with what has already been read of it, reporting what moves.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::clock;
+use crate::proxy::peer::Peer;
+use crate::upstream::connect::Stream;
+
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4); no HTTP/1 method begins like this.
+const HTTP2_START: [u8; 4] = *b"PRI ";
+
+/// A client's byte stream.
+pub(super) struct Watched {
+    stream: Stream,
+    peer: Rc<Peer>,
+    first: [u8; HTTP2_START.len()],
+    first_from: usize,
+    first_to: usize,
+}
+
+impl Watched {
+    pub(super) fn new(stream: Stream, peer: Rc<Peer>) -> Self {
+        Self { stream, peer, first: [0; HTTP2_START.len()], first_from: 0, first_to: 0 }
+    }
+
+    /// Reads as much as tells HTTP/2 from HTTP/1; `None` when the client has closed without a byte.
+    pub(super) async fn is_http2(&mut self) -> std::io::Result<Option<bool>> {
+        while self.first_to < self.first.len() {
+            let Some(rest) = self.first.get_mut(self.first_to..) else { break };
+            let read = self.stream.read(rest).await?;
+            if read == 0 {
+                return Ok((self.first_to > 0).then_some(false));
+            }
+            self.peer.activity.read(clock::now);
+            self.first_to += read;
+            if !HTTP2_START.starts_with(self.first.get(..self.first_to).unwrap_or_default()) {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let watched = self.get_mut();
+        if let Some(first) = watched.first.get(watched.first_from..watched.first_to)
+            && !first.is_empty()
+        {
+            let length = first.len().min(buffer.remaining());
+            buffer.put_slice(first.get(..length).unwrap_or_default());
+            watched.first_from += length;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut watched.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            watched.peer.activity.read(clock::now);
+        }
+        result
+    }
+}
+
+impl Watched {
+    fn wrote<T>(&self, result: &Poll<std::io::Result<T>>) {
+        self.peer.activity.wrote(result.is_ready(), clock::now);
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let watched = self.get_mut();
+        let result = Pin::new(&mut watched.stream).poll_write(cx, bytes);
+        watched.wrote(&result);
+        result
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let watched = self.get_mut();
+        let result = Pin::new(&mut watched.stream).poll_write_vectored(cx, slices);
+        watched.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,190 @@
+//! The compiled configuration: what a request looks up, and the state that a reload carries over.
+//!
+//! Compiling is a pure function of the file and the snapshot before it: a route, a circuit, a limiter or
+//! an upstream whose name is still there is the same object afterwards, not a copy of it.
+
+pub mod circuit;
+pub mod limit;
+pub mod matcher;
+pub mod ops;
+pub mod rewrite;
+pub mod route;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use self::matcher::Matcher;
+use self::route::Route;
+use crate::config::listener::Listener;
+use crate::config::{Config, Loaded, Problem, Source};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{State, Upstream, keeper};
+
+/// The compiled configuration.
+pub struct Snapshot {
+    /// The file as read, with defaults filled in.
+    pub config: Config,
+    /// The hash of the effective configuration.
+    pub hash: String,
+    /// How many configurations this process has had, this one included.
+    pub generation: u64,
+    /// Finds the route of a request.
+    pub matcher: Matcher,
+    /// The routes, in the order of the file.
+    pub routes: Vec<Arc<Route>>,
+    /// The upstreams by name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// What was substituted into the file and must never be printed.
+    pub secrets: crate::config::Secrets,
+}
+
+impl Snapshot {
+    /// Compiles a configuration; state is taken over by name from the one before.
+    ///
+    /// # Errors
+    /// What only the compiled form shows: routes that can never match.
+    pub fn compile(
+        loaded: Loaded,
+        previous: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<Problem>> {
+        let Loaded { config, source, hash, secrets } = loaded;
+        let matcher = matcher(&config, &source)?;
+        let mut upstreams = BTreeMap::new();
+        for (name, settings) in &config.upstreams {
+            let known = previous.and_then(|previous| previous.upstreams.get(name));
+            upstreams.insert(name.clone(), compile_upstream(name, settings, known, metrics));
+        }
+        let known: BTreeMap<&str, &Arc<Route>> = previous
+            .iter()
+            .flat_map(|previous| &previous.routes)
+            .map(|route| (&*route.name, route))
+            .collect();
+        let mut routes = Vec::with_capacity(config.routes.len());
+        let mut problems = Vec::new();
+        for (index, settings) in config.routes.iter().enumerate() {
+            let known = known.get(settings.name.as_str()).copied();
+            match Route::compile(settings, known, &upstreams, metrics) {
+                Ok(route) => routes.push(Arc::new(route)),
+                Err((key, message)) => {
+                    problems.push(source.problem(&format!("routes[{index}].{key}"), message));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let generation = previous.map_or(1, |previous| previous.generation + 1);
+        Ok(Self { config, hash, generation, matcher, routes, upstreams, secrets })
+    }
+
+    /// The place of a listener in the configuration, by which routes know it.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<(usize, &Listener)> {
+        self.config.listeners.iter().enumerate().find(|(_, listener)| listener.name == name)
+    }
+
+    /// Takes the metrics of all that is gone out of the exposition.
+    pub fn forget_absent(&self, previous: &Self, metrics: &Metrics) {
+        for route in &previous.routes {
+            match self.routes.iter().find(|new| new.name == route.name) {
+                None => metrics.forget_route(&route.name),
+                Some(new) => route.circuits().for_each(|(upstream, _)| {
+                    if !new.circuits().any(|(name, _)| name == upstream) {
+                        metrics.forget_breaker(&route.name, upstream);
+                    }
+                }),
+            }
+        }
+        for name in previous.upstreams.keys().filter(|name| !self.upstreams.contains_key(*name)) {
+            metrics.forget_upstream(name);
+        }
+    }
+
+    /// The keys that differ from what runs and take effect only with a restart.
+    #[must_use]
+    pub fn restart_required(&self, running: &Config) -> Vec<String> {
+        let (new, old) = (&self.config, running);
+        let mut keys = Vec::new();
+        let mut differs = |key: &str, differs: bool| {
+            if differs {
+                keys.push(key.to_owned());
+            }
+        };
+        differs("admin", new.admin != old.admin);
+        differs("runtime.workers", new.runtime.workers != old.runtime.workers);
+        differs("telemetry.log.format", new.telemetry.log.format != old.telemetry.log.format);
+        differs("telemetry.access_log.to", new.telemetry.access_log.to != old.telemetry.access_log.to);
+        differs("reload.watch", new.reload.watch != old.reload.watch);
+        for listener in &new.listeners {
+            match old.listeners.iter().find(|old| old.name == listener.name) {
+                None => keys.push(format!("listeners: `{}` is new", listener.name)),
+                Some(old) if old.bind != listener.bind || old.protocols != listener.protocols => {
+                    keys.push(format!("listeners: bind or protocols of `{}`", listener.name));
+                }
+                Some(old) if old.limits.max_connections != listener.limits.max_connections => {
+                    keys.push(format!("listeners: max_connections of `{}`", listener.name));
+                }
+                Some(_) => {}
+            }
+        }
+        for old in &old.listeners {
+            if !new.listeners.iter().any(|listener| listener.name == old.name) {
+                keys.push(format!("listeners: `{}` is gone", old.name));
+            }
+        }
+        keys
+    }
+}
+
+fn matcher(config: &Config, source: &Source) -> Result<Matcher, Vec<Problem>> {
+    let matches: Vec<_> = config.routes.iter().map(|route| &route.matches).collect();
+    let listeners: Vec<String> = config.listeners.iter().map(|l| l.name.clone()).collect();
+    let matcher = Matcher::compile(&matches, &listeners).map_err(|errors| {
+        let problem = |(index, key, message): (usize, String, String)| {
+            source.problem(&format!("routes[{index}].match.{key}"), message)
+        };
+        errors.into_iter().map(problem).collect::<Vec<_>>()
+    })?;
+    let shadowed = Matcher::shadowed(&matches, &listeners);
+    if shadowed.is_empty() {
+        return Ok(matcher);
+    }
+    let name = |index: usize| config.routes.get(index).map_or("", |route| route.name.as_str());
+    let problem = |(index, by): (usize, usize)| {
+        let message = format!(
+            "route `{}` can never match: `{}` takes every request that it would",
+            name(index),
+            name(by)
+        );
+        source.problem(&format!("routes[{index}].match"), message)
+    };
+    Err(shadowed.into_iter().map(problem).collect())
+}
+
+fn compile_upstream(
+    name: &str,
+    settings: &crate::config::upstream::Upstream,
+    known: Option<&Arc<Upstream>>,
+    metrics: &Metrics,
+) -> Arc<Upstream> {
+    if let Some(known) = known.filter(|known| known.settings == *settings) {
+        return Arc::clone(known);
+    }
+    let state = match known {
+        Some(known) => Arc::clone(&known.state),
+        None => Arc::new(State::new(metrics.upstream(name))),
+    };
+    state.metrics.connection_limit.set(settings.pool.max_connections as i64);
+    let upstream = Upstream { name: name.into(), settings: settings.clone(), state };
+    // Names keep what they have resolved to until they are resolved again.
+    let same_sources = known.is_some_and(|known| {
+        known.settings.endpoints == settings.endpoints && known.settings.dns == settings.dns
+    });
+    if !same_sources {
+        upstream.publish(metrics, &keeper::fixed(&upstream));
+    } else {
+        upstream.rebuild(metrics);
+    }
+    Arc::new(upstream)
+}

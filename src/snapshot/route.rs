@@ -1,0 +1,132 @@
+//! One route, ready to be followed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::circuit::Circuit;
+use super::limit::{ProcessClock, RouteLimiter};
+use super::ops::CompiledOps;
+use super::rewrite::CompiledRewrite;
+use crate::config::route::Route as Settings;
+use crate::policy::{Mode, timeout};
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::upstream::Upstream;
+
+/// One route.
+pub struct Route {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its settings.
+    pub settings: Settings,
+    /// Where its requests go.
+    pub targets: Vec<Target>,
+    /// Its metrics.
+    pub metrics: RouteMetrics,
+    /// Its rate limiter, if it has one.
+    pub limiter: Option<Arc<RouteLimiter>>,
+    /// Changes of header fields on the way to the upstream.
+    pub request_ops: CompiledOps,
+    /// Changes of header fields on the way back.
+    pub response_ops: CompiledOps,
+    /// Changes of path and host.
+    pub rewrite: Option<CompiledRewrite>,
+    /// The time of one attempt.
+    pub per_try: Option<Duration>,
+    total_weight: u32,
+}
+
+/// An upstream of a route.
+#[derive(Clone)]
+pub struct Target {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// The circuit of this route to it.
+    pub circuit: Arc<Circuit>,
+    weight: u32,
+}
+
+impl Route {
+    /// Compiles a route; its circuits, limiter and metrics are those of the route known by its name.
+    ///
+    /// # Errors
+    /// The key and what is wrong with it.
+    pub fn compile(
+        settings: &Settings,
+        known: Option<&Arc<Self>>,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+        metrics: &Metrics,
+    ) -> Result<Self, (&'static str, String)> {
+        let name: Arc<str> = settings.name.as_str().into();
+        let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
+        let several = settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight));
+        let mut targets = Vec::new();
+        for (upstream, weight) in one.chain(several) {
+            let upstream = upstreams
+                .get(upstream)
+                .ok_or_else(|| ("upstream", format!("no upstream is named `{upstream}`")))?;
+            let circuit = known.and_then(|known| known.circuit(&upstream.name)).cloned();
+            let circuit = circuit.unwrap_or_else(|| {
+                let of = metrics.breaker(&name, &upstream.name);
+                Arc::new(Circuit::new(Arc::clone(&name), Arc::clone(&upstream.name), of))
+            });
+            targets.push(Target { upstream: Arc::clone(upstream), circuit, weight });
+        }
+        let max_attempts = match settings.retry.mode {
+            Mode::Off => 1,
+            _ => settings.retry.max_attempts,
+        };
+        let headers = &settings.headers;
+        Ok(Self {
+            metrics: known.map_or_else(|| metrics.route(&name), |known| known.metrics.clone()),
+            limiter: limiter(settings, known),
+            request_ops: CompiledOps::compile(&headers.request)
+                .map_err(|message| ("headers.request", message))?,
+            response_ops: CompiledOps::compile(&headers.response)
+                .map_err(|message| ("headers.response", message))?,
+            rewrite: CompiledRewrite::compile(settings.rewrite.as_ref(), &settings.matches)
+                .map_err(|message| ("rewrite", message))?,
+            per_try: timeout::per_try(&settings.timeouts, max_attempts),
+            total_weight: targets.iter().map(|target| target.weight).sum(),
+            name,
+            settings: settings.clone(),
+            targets,
+        })
+    }
+
+    /// The circuits with the names of their upstreams.
+    pub fn circuits(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Circuit>)> {
+        self.targets.iter().map(|target| (&target.upstream.name, &target.circuit))
+    }
+
+    /// The circuit to an upstream.
+    #[must_use]
+    pub fn circuit(&self, upstream: &str) -> Option<&Arc<Circuit>> {
+        self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
+    }
+
+    /// The upstream of one request, by weight; `random` is drawn only when there is a choice.
+    #[must_use]
+    pub fn target(&self, random: impl FnOnce() -> f64) -> Option<&Target> {
+        if let [only] = self.targets.as_slice() {
+            return Some(only);
+        }
+        let mut left = (random() * f64::from(self.total_weight)) as u32;
+        for target in &self.targets {
+            if left < target.weight {
+                return Some(target);
+            }
+            left -= target.weight;
+        }
+        self.targets.last()
+    }
+}
+
+fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteLimiter>> {
+    let settings = settings.rate_limit.as_ref().filter(|limit| limit.mode != Mode::Off)?;
+    let running = known.and_then(|known| known.limiter.as_ref());
+    Some(match running.filter(|running| running.same_quota(settings)) {
+        Some(running) => Arc::clone(running),
+        None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
+    })
+}

@@ -1,0 +1,152 @@
+//! Where requests go: endpoints, the choice among them, and the connections to them.
+//!
+//! Knows connections and endpoints; knows no route, no retry and no breaker.
+
+pub mod address;
+pub mod connect;
+pub mod connections;
+pub mod endpoint;
+pub mod error;
+pub mod health;
+pub mod keeper;
+mod local;
+pub mod pool;
+pub mod resolve;
+pub mod set;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use self::connections::Connections;
+use self::endpoint::Endpoint;
+use self::set::{Chosen, EndpointSet, Spec};
+use crate::clock;
+use crate::config::upstream::Upstream as Settings;
+use crate::policy::Mode;
+use crate::policy::ejection;
+use crate::policy::outcome::Outcome;
+use crate::policy::retry_budget::{Balance, Budget, Cost};
+use crate::shared::Shared;
+use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+
+pub use self::local::LocalExecutor;
+
+/// A named group of endpoints: its settings, which a reload replaces, and its state, which it keeps.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its settings.
+    pub settings: Settings,
+    /// What lives on when the settings change.
+    pub state: Arc<State>,
+}
+
+/// The part of an upstream that outlives a reload.
+#[derive(Debug)]
+pub struct State {
+    /// The endpoints as they are now.
+    pub endpoints: ArcSwap<EndpointSet>,
+    /// The connections that are open.
+    pub connections: Arc<Connections>,
+    /// Its metrics.
+    pub metrics: UpstreamMetrics,
+    budget: Shared<Budget>,
+    turn: AtomicUsize,
+    /// One publication at a time, so that two sources of addresses do not undo each other.
+    publishing: Shared<()>,
+}
+
+impl State {
+    /// A state with no endpoint yet.
+    #[must_use]
+    pub fn new(metrics: UpstreamMetrics) -> Self {
+        Self {
+            endpoints: ArcSwap::default(),
+            connections: Arc::default(),
+            metrics,
+            budget: Shared::new(Budget::new(clock::now())),
+            turn: AtomicUsize::new(0),
+            publishing: Shared::default(),
+        }
+    }
+}
+
+impl Upstream {
+    /// Chooses an endpoint that this request has not tried, if there is one.
+    #[must_use]
+    pub fn choose(&self, tried: &[u64], hash: Option<u64>, now: Instant) -> Option<Chosen> {
+        let set = self.state.endpoints.load();
+        let turn = || self.state.turn.fetch_add(1, Ordering::Relaxed);
+        set.choose(&self.settings, tried, hash, turn, now)
+    }
+
+    /// Whether any endpoint is known.
+    #[must_use]
+    pub fn resolved(&self) -> bool {
+        !self.state.endpoints.load().endpoints.is_empty()
+    }
+
+    /// Pays a first attempt into the retry budget.
+    pub fn deposit(&self, now: Instant) {
+        self.state.budget.lock().deposit(&self.settings.retry_budget, now);
+    }
+
+    /// Takes the cost of a retry out of the budget, if it is there.
+    #[must_use]
+    pub fn withdraw(&self, cost: Cost, now: Instant) -> bool {
+        self.state.budget.lock().withdraw(&self.settings.retry_budget, now, cost)
+    }
+
+    /// The balance of the retry budget.
+    #[must_use]
+    pub fn budget(&self, now: Instant) -> Balance {
+        self.state.budget.lock().balance(&self.settings.retry_budget, now)
+    }
+
+    /// Lets the endpoint learn from an attempt, and ejects it when that is due and allowed.
+    pub fn learn(&self, endpoint: &Arc<Endpoint>, outcome: &Outcome, failure: bool, now: Instant) {
+        let crossed = endpoint.learn(&self.settings, outcome, failure, now);
+        if crossed && self.settings.ejection.mode != Mode::Off {
+            self.eject(endpoint, now);
+        }
+    }
+
+    fn eject(&self, endpoint: &Arc<Endpoint>, now: Instant) {
+        let set = self.state.endpoints.load();
+        let out = set.endpoints.iter().filter(|other| !other.available(now)).count();
+        if !ejection::may_eject(&self.settings.ejection, out, set.endpoints.len()) {
+            return;
+        }
+        self.state.metrics.ejected(self.settings.ejection.mode == Mode::Observe);
+        if self.settings.ejection.mode == Mode::Observe {
+            tracing::info!(upstream = %self.name, endpoint = %endpoint.name, "would eject endpoint");
+            return;
+        }
+        let period = endpoint.eject(&self.settings, now, fastrand::f64());
+        tracing::warn!(
+            upstream = %self.name,
+            endpoint = %endpoint.name,
+            seconds = period.as_secs_f64(),
+            "endpoint ejected"
+        );
+    }
+
+    /// Replaces the endpoints; those that stay keep their state and their connections.
+    pub fn publish(&self, metrics: &Metrics, specs: &[Spec]) {
+        let _one_at_a_time = self.state.publishing.lock();
+        let old = self.state.endpoints.load();
+        let new = set::build(&self.name, &self.settings, &old, specs, metrics);
+        self.state.endpoints.store(Arc::new(new));
+    }
+
+    /// The time that one attempt may take to connect.
+    #[must_use]
+    pub fn connect_by(now: Instant, connect: Duration, attempt_end: Option<Instant>) -> Instant {
+        let by = now + connect;
+        attempt_end.map_or(by, |end| end.min(by))
+    }
+}
