@@ -408,6 +408,20 @@ fn news_from_an_earlier_state_changes_nothing() {
 }
 
 #[test]
+fn a_trial_of_an_earlier_spell_does_not_free_a_slot_of_this_one() {
+    let mut b = Bench::new(Settings { trials: 2, ..Settings::default() });
+    b.trip();
+    b.pass(5000);
+    let old = b.admit().unwrap();
+    assert_eq!(b.one(BAD).unwrap().to, State::Open);
+    b.pass(10_000);
+    // The same slot, leased at the same time after the start of its spell.
+    let _new = b.admit().unwrap();
+    b.breaker.cancel(old);
+    assert_eq!(b.view().trials_leased, 1);
+}
+
+#[test]
 fn operators_can_isolate_and_close() {
     let mut b = Bench::new(Settings::default());
     let before = b.admit().unwrap();
