@@ -1,7 +1,12 @@
 //! Does the endpoint answer when asked? Active checks.
+//!
+//! Here is what a row of answers means and when to ask again; asking is done elsewhere. An endpoint
+//! of which nothing is known yet counts as healthy, so that a proxy that has just started does not
+//! refuse work.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +38,72 @@ pub struct StatusRange {
     pub from: u16,
     /// The highest status.
     pub to: u16,
+}
+
+/// The share by which a wait between two checks is shortened or lengthened at most, so that many
+/// proxies that check one endpoint do not do so in step.
+const JITTER: f64 = 0.2;
+
+/// The shortest wait between two checks: an interval of nothing must not become a busy loop.
+const WAIT_MIN: Duration = Duration::from_millis(10);
+
+/// What the checks of one endpoint have shown so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    healthy: bool,
+    /// Checks in a row that contradict `healthy`.
+    against: u32,
+}
+
+impl Health {
+    /// An endpoint that has not been checked, which counts as healthy.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { healthy: true, against: 0 }
+    }
+
+    /// Takes the result of a check. `Some` when the endpoint becomes healthy or unhealthy by it.
+    pub fn record(&mut self, settings: &Settings, good: bool) -> Option<bool> {
+        if good == self.healthy {
+            self.against = 0;
+            return None;
+        }
+        self.against = self.against.saturating_add(1);
+        let enough = if good { settings.healthy_after } else { settings.unhealthy_after };
+        if self.against < enough {
+            return None;
+        }
+        *self = Self { healthy: good, against: 0 };
+        Some(good)
+    }
+
+    /// Whether the endpoint counts as healthy.
+    #[must_use]
+    pub const fn healthy(&self) -> bool {
+        self.healthy
+    }
+
+    /// How long to wait before the next check: the interval, up to a fifth shorter or longer.
+    /// `random` is from `[0, 1)`.
+    #[must_use]
+    pub fn next_wait(settings: &Settings, random: f64) -> Duration {
+        let factor = 1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0);
+        settings.interval.get().mul_f64(factor).max(WAIT_MIN)
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StatusRange {
+    /// Whether the status is in the range.
+    #[must_use]
+    pub const fn contains(self, status: u16) -> bool {
+        self.from <= status && status <= self.to
+    }
 }
 
 impl Default for Settings {
@@ -70,3 +141,6 @@ impl fmt::Display for StatusRange {
 }
 
 text_value!(StatusRange, "StatusRange", r"^[1-5][0-9]{2}( *- *[1-5][0-9]{2})?$", "200 or 200-299");
+
+#[cfg(test)]
+mod tests;
