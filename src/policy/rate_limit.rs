@@ -1,23 +1,24 @@
 //! Too fast? A limit on the rate of a route, whole or per key.
 //!
-//! The generic cell rate algorithm (ITU-T I.371), as the `governor` crate computes it: for each key one
-//! number, the time at which the next request would be due if all came evenly spaced. A request passes
-//! when it is early by no more than the burst allows.
+//! The generic cell rate algorithm (ITU-T I.371), as the `governor` crate computes it: for each key
+//! one number, the time at which the next request would be due if all came evenly spaced. A request
+//! passes when it is early by no more than the burst allows.
 //!
-//! With `on_limit: wait` a request above the limit reserves its turn: it moves the due time on like one
-//! that passes, and is told how long to wait for its own. Turns go in order of arrival and each waiter
-//! wakes once, to go; nobody wakes to ask again and be overtaken. A turn whose request went away
-//! meanwhile is lost, as it would be had the request passed: handing it on would let the ones behind it
-//! go faster than the rate. What can be reserved is bounded by `max_wait`.
+//! With `on_limit: wait` a request above the limit reserves its turn: it moves the due time on like
+//! one that passes, and is told how long to wait for its own. Turns go in order of arrival and each
+//! waiter wakes once, to go; nobody wakes to ask again and be overtaken. A turn whose request went
+//! away meanwhile is lost, as it would be had the request passed: handing it on would let the ones
+//! behind it go faster than the rate. What can be reserved is bounded by `max_wait`.
 //!
-//! Keys are remembered as 64-bit hashes with a random seed of the limiter's own, so that no header value
-//! stays in memory and nobody can aim for another's slot. The [`MAX_KEYS`] most recent are kept; a key
-//! that was forgotten starts with a full burst. Requests without the key share one slot.
+//! Keys are remembered as 64-bit hashes with a random seed of the limiter's own, so that no header
+//! value stays in memory and nobody can aim for another's slot. The [`MAX_KEYS`] most recent are
+//! kept; a key that was forgotten starts with a full burst. Requests without the key share one
+//! slot.
 //!
-//! This is the one policy that reads a clock and holds a lock by itself, because `governor` does both;
-//! the clock is a type parameter, and the lock covers one look-up. `rate`, `burst` and `key` are fixed
-//! when the limiter is made ([`Limiter::same_quota`]); `on_limit` and `max_wait` are read at each check,
-//! and `mode` is the caller's to act on.
+//! This is the one policy that reads a clock and holds a lock by itself, because `governor` does
+//! both; the clock is a type parameter, and the lock covers one look-up. `rate`, `burst` and `key`
+//! are fixed when the limiter is made ([`Limiter::same_quota`]); `on_limit` and `max_wait` are read
+//! at each check, and `mode` is the caller's to act on.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -40,8 +41,8 @@ use crate::units::{Period, Rate};
 #[cfg(test)]
 mod tests;
 
-/// How many keys of one limiter are remembered: a megabyte at most, and more than the clients that one
-/// sidecar serves within the time in which a bucket fills again.
+/// How many keys of one limiter are remembered: a megabyte at most, and more than the clients that
+/// one sidecar serves within the time in which a bucket fills again.
 pub const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// The longest time, in nanoseconds, that a burst can take to fill again: 146 years. It keeps the
@@ -57,7 +58,8 @@ pub struct Settings {
     pub mode: Mode,
     /// The sustained rate. Required.
     pub rate: Rate,
-    /// How many may pass at once after a pause; null = the events of one second of the rate, at least 1.
+    /// How many may pass at once after a pause; null = the events of one second of the rate, at
+    /// least 1.
     #[serde(default)]
     pub burst: Option<u32>,
     /// What has a limit of its own: `header:NAME` or `client_ip`; null = the whole route has one.
@@ -172,9 +174,9 @@ impl<C: Clock> Limiter<C> {
         self.policy
     }
 
-    /// Asks for one request. `key` is the value of the part of the request that has a limit of its own;
-    /// `None` = the request lacks it, and the argument does not matter where the whole route has one
-    /// limit.
+    /// Asks for one request. `key` is the value of the part of the request that has a limit of its
+    /// own;
+    /// `None` = the request lacks it. It does not matter where the whole route has one limit.
     #[must_use]
     pub fn check(&self, s: &Settings, key: Option<&str>) -> Verdict {
         let slot = self.slot(key);
@@ -210,8 +212,8 @@ impl<C: Clock> Limiter<C> {
         }
     }
 
-    /// Moves the due time on by one request if its turn comes within `max_wait`. Judges afresh, because
-    /// the turn that the governor saw may be another's by now.
+    /// Moves the due time on by one request if its turn comes within `max_wait`. Judges afresh,
+    /// because the turn that the governor saw may be another's by now.
     fn reserve(&self, slot: u64, now: u64, max_wait: Duration) -> Verdict {
         let early = self.interval * u64::from(self.policy.burst - 1);
         let take = |due: Option<Nanos>| {
@@ -234,8 +236,8 @@ impl<C: Clock> Limiter<C> {
     }
 }
 
-/// The time between two requests in nanoseconds, rounded up, so that the rate is never exceeded: it is
-/// exact to less than a nanosecond a request for rates by the second, minute and hour alike.
+/// The time between two requests in nanoseconds, rounded up, so that the rate is never exceeded: it
+/// is exact to less than a nanosecond a request for rates by the second, minute and hour alike.
 fn interval(rate: Rate) -> u64 {
     let window = u64::try_from(rate.per.duration().as_nanos()).unwrap_or(u64::MAX);
     window.div_ceil(u64::from(rate.events.max(1)))
@@ -248,8 +250,9 @@ fn burst(s: &Settings, interval: u64) -> NonZeroU32 {
     u32::try_from(wanted).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A clock that counts from its first reading. The governor takes that first reading as its start, so
-/// that the due times in [`Arrivals`] are readings of this clock and a reservation can compare them.
+/// A clock that counts from its first reading. The governor takes that first reading as its start,
+/// so that the due times in [`Arrivals`] are readings of this clock and a reservation can compare
+/// them.
 struct Elapsed<C: Clock> {
     clock: C,
     start: OnceLock<C::Instant>,

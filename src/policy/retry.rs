@@ -5,8 +5,8 @@
 //! left to the caller: the budget ([`super::retry_budget`]) is asked after [`Decision::Retry`], the
 //! endpoint is chosen elsewhere, and `mode: observe` is acted on where the decision is used.
 //!
-//! What may be repeated rests on evidence. A method that RFC 9110 section 9.2.2 calls idempotent may be
-//! repeated whatever happened; any other only when it is proved that nothing was executed.
+//! What may be repeated rests on evidence. A method that RFC 9110 section 9.2.2 calls idempotent
+//! may be repeated whatever happened; any other only when it is proved that nothing was executed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -178,8 +178,8 @@ const GRPC_NAMES: [&str; 17] = [
 ];
 
 impl Condition {
-    /// Whether an attempt ended in this way. `has_header` says whether the answer carries a header of
-    /// that lower-case name; it is asked about answers only.
+    /// Whether an attempt ended in this way. `has_header` says whether the answer carries a header
+    /// of that lower-case name; it is asked about answers only.
     #[must_use]
     pub fn matches(&self, outcome: &Outcome, has_header: &dyn Fn(&str) -> bool) -> bool {
         match (self, outcome.end) {
@@ -260,6 +260,8 @@ impl fmt::Display for Condition {
 text_value!(
     Condition,
     "Condition",
-    r"^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|grpc:[a-z0-9_-]+|header:.+)$",
-    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, grpc:<code>, header:<name>"
+    "^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
+     grpc:[a-z0-9_-]+|header:.+)$",
+    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, \
+     grpc:<code>, header:<name>"
 );

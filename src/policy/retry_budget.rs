@@ -5,26 +5,27 @@
 //! - the **share**: every first attempt adds `ratio` tokens, up to a cap of `ratio * rate * burst`,
 //!   where `rate` is the recent rate of first attempts, and at least `1 + ratio`. It keeps retries
 //!   proportional to traffic.
-//! - the **floor**: `min_per_second` tokens a second, up to one second's worth. It lets a quiet service
-//!   retry at all.
+//! - the **floor**: `min_per_second` tokens a second, up to one second's worth. It lets a quiet
+//!   service retry at all.
 //!
 //! A retry is paid from the floor, else from the share, else it is not sent. There is no sum over a
 //! sliding window: where withdrawals leave a window together with the deposits that paid for them
-//! (Finagle's `RetryBudget` and its descendants), a lasting outage lets a burst of retries through once
-//! in every window. Here an outage costs what was saved up, once, and then exactly
+//! (Finagle's `RetryBudget` and its descendants), a lasting outage lets a burst of retries through
+//! once in every window. Here an outage costs what was saved up, once, and then exactly
 //! `ratio * rate + min_per_second` retries a second. For every window of `w` >= 1 s:
 //!
 //! `cost of retries <= ratio * first attempts + cap + min_per_second * (w + 1)`
 //!
 //! **The rate** is the number of first attempts in the last whole second where that is more than
-//! before, and otherwise falls towards it by an eighth each second (time constant 7.5 s, so a lull of
-//! 3 s costs a third). It rises at once because the tokens it lets in were paid for by real traffic;
-//! a slow rise would throw them away after a cold start or a surge. The second that is under way counts
-//! as soon as it is the busier one, so that a cold start saves from its first request on.
+//! before, and otherwise falls towards it by an eighth each second (time constant 7.5 s, so a lull
+//! of 3 s costs a third). It rises at once because the tokens it lets in were paid for by real
+//! traffic; a slow rise would throw them away after a cold start or a surge. The second that is
+//! under way counts as soon as it is the busier one, so that a cold start saves from its first
+//! request on.
 //!
-//! A setting that changes acts on the next call: what is saved above a new cap is given up. Amounts are
-//! whole nano-tokens, and the ratio is taken to a millionth, so nothing is lost to rounding: a ratio of
-//! 0.3 is three retries in ten requests, not one in three.
+//! A setting that changes acts on the next call: what is saved above a new cap is given up. Amounts
+//! are whole nano-tokens, and the ratio is taken to a millionth, so nothing is lost to rounding: a
+//! ratio of 0.3 is three retries in ten requests, not one in three.
 
 use std::time::{Duration, Instant};
 
@@ -48,8 +49,8 @@ const MICRO: u64 = TOKEN / 1_000_000;
 /// The part of the difference by which the rate falls in a second.
 const RATE_FALL: f64 = 1.0 / 8.0;
 
-/// After this many seconds without a request the rate counts as nothing, so that a long pause is not
-/// a long loop: of a million a second, `(7/8)^128` leaves less than one in twenty.
+/// After this many seconds without a request the rate counts as nothing, so that a long pause is
+/// not a long loop: of a million a second, `(7/8)^128` leaves less than one in twenty.
 const RATE_FORGOTTEN: u64 = 128;
 
 /// How many retries an upstream can be sent, beside the first attempts.
@@ -155,15 +156,16 @@ impl Budget {
         self.roll(now);
         self.share = self.share.min(self.cap(s));
         let full = u64::from(s.min_per_second) * TOKEN;
-        // A token is as many units as a second has nanoseconds, so this product is exact and needs no
-        // remainder carried over.
+        // A token is as many units as a second has nanoseconds, so this product is exact and needs
+        // no remainder carried over.
         let fresh = match self.filled {
             None => full,
             Some(then) => nanos(now.saturating_duration_since(then))
                 .saturating_mul(u64::from(s.min_per_second)),
         };
         self.floor = self.floor.saturating_add(fresh).min(full);
-        // Callers on several threads may bring their times out of order; going back would fill twice.
+        // Callers on several threads may bring their times out of order; going back would fill
+        // twice.
         self.filled = Some(self.filled.map_or(now, |then| then.max(now)));
     }
 
@@ -184,9 +186,10 @@ impl Budget {
         }
     }
 
-    /// The most that the share can hold. A float is exact enough for a cap, saturates where it is cast,
-    /// and costs a nanosecond on the path of every request. It is never less than a token and what one
-    /// request saves: a slow service could otherwise never save up a retry, or lose the odd fraction.
+    /// The most that the share can hold. A float is exact enough for a cap, saturates where it is
+    /// cast, and costs a nanosecond on the path of every request. It is never less than a token and
+    /// what one request saves: a slow service could otherwise never save up a retry, or lose the
+    /// odd fraction.
     fn cap(&self, s: &Settings) -> u64 {
         let each = per_request(s);
         if each == 0 {

@@ -1,13 +1,13 @@
 //! When must it end? Total, per-try, connect and idle timeouts, and the caller's deadline.
 //!
-//! The request's deadline is the earlier of its own total, from its first byte on, and of the caller's
-//! deadline less an offset that lets our answer reach the caller in time. Every attempt has its own
-//! end inside of it, and tells the upstream what is left of that: relative lengths of time only, so
-//! that no two clocks have to agree.
+//! The request's deadline is the earlier of its own total, from its first byte on, and of the
+//! caller's deadline less an offset that lets our answer reach the caller in time. Every attempt
+//! has its own end inside of it, and tells the upstream what is left of that: relative lengths of
+//! time only, so that no two clocks have to agree.
 //!
 //! The `parse_*` and `format_*` functions read and write the values of the header fields that carry
-//! deadlines. A value that is not exactly of the form is no value: a deadline that cannot be read must
-//! not fail a request. What is written never exceeds what is left.
+//! deadlines. A value that is not exactly of the form is no value: a deadline that cannot be read
+//! must not fail a request. What is written never exceeds what is left.
 
 use std::time::{Duration, Instant};
 
@@ -78,15 +78,15 @@ pub fn deadline(s: &Settings, start: Instant, caller: Option<Duration>) -> Optio
     earlier(s.total.and_then(|total| start.checked_add(total.get())), inherited)
 }
 
-/// How long one attempt may take to its answer's head: `per_try`, else an equal part of the total for
-/// each of `max_attempts`; `None` = no limit but the deadline.
+/// How long one attempt may take to its answer's head: `per_try`, else an equal part of the total
+/// for each of `max_attempts`; `None` = no limit but the deadline.
 #[must_use]
 pub fn per_try(s: &Settings, max_attempts: u32) -> Option<Duration> {
     s.per_try.map(Period::get).or_else(|| Some(s.total?.get() / max_attempts.max(1)))
 }
 
-/// When an attempt that starts now must have its answer's head: after its own time or at the request's
-/// deadline, whichever is first.
+/// When an attempt that starts now must have its answer's head: after its own time or at the
+/// request's deadline, whichever is first.
 #[must_use]
 pub fn try_deadline(
     s: &Settings,
@@ -106,8 +106,8 @@ pub fn connect_deadline(s: &Settings, now: Instant, try_deadline: Option<Instant
     try_deadline.map_or(own, |end| end.min(own))
 }
 
-/// The time that an attempt has left, to be told to the upstream: to its own end or to the request's,
-/// whichever is first. `None` = it has no end; zero = it is over, and must not be sent.
+/// The time that an attempt has left, to be told to the upstream: to its own end or to the
+/// request's, whichever is first. `None` = it has no end; zero = it is over, and must not be sent.
 #[must_use]
 pub fn remaining(
     now: Instant,
@@ -139,8 +139,8 @@ pub fn parse_grpc_timeout(text: &str) -> Option<Duration> {
     }
 }
 
-/// Reads a number of milliseconds, as `x-request-timeout-ms` and `x-envoy-expected-rq-timeout-ms` carry
-/// it: one to twelve digits. Anything else is `None`; zero is a deadline that has passed.
+/// Reads a number of milliseconds, as `x-request-timeout-ms` and `x-envoy-expected-rq-timeout-ms`
+/// carry it: one to twelve digits. Anything else is `None`; zero is a deadline that has passed.
 #[must_use]
 pub fn parse_timeout_ms(text: &str) -> Option<Duration> {
     digits(text, MS_DIGITS).map(Duration::from_millis)
@@ -160,7 +160,8 @@ pub fn format_grpc_timeout(left: Duration) -> String {
     format!("{GRPC_LARGEST}H")
 }
 
-/// Writes a number of whole milliseconds, rounded down, for the fields that [`parse_timeout_ms`] reads.
+/// Writes a number of whole milliseconds, rounded down, for the fields that [`parse_timeout_ms`]
+/// reads.
 #[must_use]
 pub fn format_timeout_ms(left: Duration) -> String {
     left.as_millis().min(10_u128.pow(MS_DIGITS as u32) - 1).to_string()

@@ -1,7 +1,7 @@
 //! The wait before a retry: exponential, capped and spread at random.
 //!
-//! The three spreads are those of Marc Brooker, "Exponential Backoff and Jitter" (2015). All are pure
-//! in a number from `[0, 1)`, cannot overflow, and never exceed the longest wait.
+//! The three spreads are those of Marc Brooker, "Exponential Backoff and Jitter" (2015). All are
+//! pure in a number from `[0, 1)`, cannot overflow, and never exceed the longest wait.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub fn full(base: Duration, max: Duration, attempt: u32, random: f64) -> Duratio
     part(ceiling(base, max, attempt), random)
 }
 
-/// From half of the wait to the whole: `t/2 + U(0, t/2)` for `t = min(max, base * 2^(attempt - 1))`.
+/// From half of the wait to the whole: `t/2 + U(0, t/2)` for `t = min(max, base * 2^(attempt -
+/// 1))`.
 #[must_use]
 pub fn equal(base: Duration, max: Duration, attempt: u32, random: f64) -> Duration {
     let half = ceiling(base, max, attempt) / 2;
@@ -46,8 +47,9 @@ fn ceiling(base: Duration, max: Duration, attempt: u32) -> Duration {
     base.saturating_mul(factor).min(max)
 }
 
-/// The share `random`, from `[0, 1)`, of a length of time. A number outside of the range is taken as
-/// its nearer end, and no number as 0, because a float conversion of `Duration` would panic there.
+/// The share `random`, from `[0, 1)`, of a length of time. A number outside of the range is taken
+/// as its nearer end, and no number as 0, because a float conversion of `Duration` would panic
+/// there.
 #[must_use]
 pub(super) fn part(whole: Duration, random: f64) -> Duration {
     let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);

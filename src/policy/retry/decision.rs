@@ -14,7 +14,8 @@ const HINT_SPREAD: f64 = 0.25;
 /// What the decision needs to know of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The method is idempotent by RFC 9110 section 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT or DELETE.
+    /// The method is idempotent by RFC 9110 section 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT or
+    /// DELETE.
     pub safe: bool,
     /// The body can be sent from its first byte: it was kept whole, was not touched, or is empty.
     pub replayable: bool,
@@ -81,10 +82,10 @@ suppressed! {
     MethodUnsafe = "method_unsafe", "The method is not safe to repeat and may have been executed.";
     BodyTooLarge = "body_too_large", "The body was sent and is too large to have been kept.";
     Attempts = "attempts", "All attempts that the route allows are used.";
-    Amplification = "amplification", "The request is a retry of the caller's; ours would multiply it.";
+    Amplification = "amplification", "It is a retry of the caller's; ours would multiply it.";
     PeerShed = "peer_shed", "A second peer shed the request: there is too little capacity.";
     Pushback = "pushback", "The peer said that it wants no retry.";
-    RetryAfterTooLong = "retry_after_too_long", "The peer asked for a longer wait than the route allows.";
+    RetryAfterTooLong = "retry_after_too_long", "The peer asked for too long a wait.";
     Deadline = "deadline", "The wait does not fit into the time that is left.";
     Budget = "budget", "The upstream's retry budget is spent. Found by the caller.";
     CircuitOpen = "circuit_open", "The circuit had opened by then. Found by the caller.";

@@ -91,6 +91,23 @@ fn conditions_match_their_ends_and_no_others() {
 }
 
 #[test]
+fn the_schema_accepts_what_the_parser_does() {
+    let schema = schemars::schema_for!(Condition);
+    let pattern = schema.get("pattern").and_then(|pattern| pattern.as_str()).unwrap();
+    let pattern = regex::Regex::new(pattern).unwrap();
+    for text in ["connect_failure", "refused", "reset", "timeout", "per_try_timeout", "503", "5xx"]
+    {
+        assert!(pattern.is_match(text) && text.parse::<Condition>().is_ok(), "{text}");
+    }
+    for text in ["grpc:unavailable", "grpc:14", "header:x-again"] {
+        assert!(pattern.is_match(text) && text.parse::<Condition>().is_ok(), "{text}");
+    }
+    for text in ["", "timeouts", "600", "6xx", "per_try_", " 503", "grpc:", "header:"] {
+        assert!(!pattern.is_match(text) && text.parse::<Condition>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn an_end_that_is_not_listed_is_final_without_a_reason() {
     let s = Settings::default();
     for outcome in [answer(200), answer(404), answer(500), ended(End::PerTryTimeout)] {
@@ -308,7 +325,8 @@ proptest! {
             ..Settings::default()
         };
         let request = Request { safe, replayable, keyed, inbound_attempt: inbound };
-        let attempt = Attempt { number, trial, shed_before, previous_wait: ms(previous), ..first(&outcome) };
+        let previous_wait = ms(previous);
+        let attempt = Attempt { number, trial, shed_before, previous_wait, ..first(&outcome) };
         let listed = s.on.iter().any(|c| c.matches(&outcome, attempt.has_header));
         match decide(&s, &request, &attempt, left.map(ms), random) {
             Decision::Stop(reason) => prop_assert_eq!(reason.is_some(), listed),

@@ -246,7 +246,9 @@ proptest! {
 
     /// Any ratio is kept exactly, at any rate of requests: no integer inverse, no lost fraction.
     #[test]
-    fn every_ratio_is_exact(ratio in 0_u32..=1000, gap_ms in 0_u64..30_000, burst in 2000_u64..9000) {
+    fn every_ratio_is_exact(
+        ratio in 0_u32..=1000, gap_ms in 0_u64..30_000, burst in 2000_u64..9000,
+    ) {
         let s = settings(ratio, 0, burst);
         let t0 = origin();
         let mut budget = Budget::new(t0);

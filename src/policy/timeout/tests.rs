@@ -144,10 +144,12 @@ fn grpc_timeouts_are_written_in_the_finest_unit_that_fits() {
 }
 
 proptest! {
-    /// What is written can be read, is never more than what is left, and is less by no more than one
-    /// part in a hundred thousand.
+    /// What is written can be read, is never more than what is left, and is less by no more than
+    /// one part in a hundred thousand.
     #[test]
-    fn a_written_timeout_is_read_back_no_longer(seconds in 0_u64..99_999_999 * 3600, nanos in 0_u32..1_000_000_000, shift in 0_u32..38) {
+    fn a_written_timeout_is_read_back_no_longer(
+        seconds in 0_u64..99_999_999 * 3600, nanos in 0_u32..1_000_000_000, shift in 0_u32..38,
+    ) {
         let left = Duration::new(seconds >> shift, nanos);
         let text = format_grpc_timeout(left);
         let read = parse_grpc_timeout(&text).unwrap();
@@ -189,7 +191,8 @@ proptest! {
         prop_assert!(whole.is_none_or(|whole| attempt.unwrap() <= whole));
         prop_assert!(attempt.is_none_or(|attempt| connect <= attempt));
         let left = remaining(now, attempt, whole);
-        prop_assert!(left.is_none_or(|left| whole.is_none_or(|whole| now + left <= whole.max(now))));
+        let within = |left| whole.is_none_or(|whole| now + left <= whole.max(now));
+        prop_assert!(left.is_none_or(within));
         prop_assert_eq!(left.is_none(), whole.is_none() && attempt.is_none());
     }
 }

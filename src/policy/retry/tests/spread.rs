@@ -26,8 +26,9 @@ fn uniform(seed: u64) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Asserts that waits made from 5000 random numbers are uniform over `low..high`: the mean within three
-/// standard errors, and the Kolmogorov-Smirnov distance within its 1 % critical value, 1.63 / sqrt(n).
+/// Asserts that waits made from 5000 random numbers are uniform over `low..high`: the mean within
+/// three standard errors, and the Kolmogorov-Smirnov distance within its 1 % critical value, 1.63 /
+/// sqrt(n).
 fn assert_uniform(low: Duration, high: Duration, make: impl Fn(f64) -> Duration) {
     const N: usize = 5000;
     for seed in 1..=3 {
@@ -102,11 +103,10 @@ proptest! {
     /// No input overflows, and no wait is longer than the longest.
     #[test]
     fn every_wait_is_within_its_bounds(
-        base in any::<u64>(), max in any::<u64>(), attempt in any::<u32>(), previous in any::<u64>(),
+        lengths in any::<[u64; 3]>(), attempt in any::<u32>(),
         random in prop_oneof![Just(0.0), Just(ALMOST_ONE), 0.0..1.0_f64],
     ) {
-        let (base, max, previous) =
-            (Duration::from_micros(base), Duration::from_micros(max), Duration::from_micros(previous));
+        let [base, max, previous] = lengths.map(Duration::from_micros);
         prop_assert!(full(base, max, attempt, random) <= max);
         let half = equal(base, max, attempt, random);
         prop_assert!(base.min(max) / 2 <= half && half <= max);
