@@ -25,8 +25,8 @@ pub fn full(base: Duration, max: Duration, attempt: u32, random: f64) -> Duratio
     part(ceiling(base, max, attempt), random)
 }
 
-/// From half of the wait to the whole: `t/2 + U(0, t/2)` for `t = min(max, base * 2^(attempt -
-/// 1))`.
+/// From half of the wait to the whole: `t/2 + U(0, t/2)`, where
+/// `t = min(max, base * 2^(attempt - 1))`.
 #[must_use]
 pub fn equal(base: Duration, max: Duration, attempt: u32, random: f64) -> Duration {
     let half = ceiling(base, max, attempt) / 2;
