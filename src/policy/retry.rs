@@ -1,4 +1,12 @@
 //! Again, and when? What is retried, and the wait before it.
+//!
+//! [`decide`] looks at one attempt that has just ended and says whether another one may follow, and
+//! after which wait. It keeps no state: everything that it weighs is an argument. Three things are
+//! left to the caller: the budget ([`super::retry_budget`]) is asked after [`Decision::Retry`], the
+//! endpoint is chosen elsewhere, and `mode: observe` is acted on where the decision is used.
+//!
+//! What may be repeated rests on evidence. A method that RFC 9110 section 9.2.2 calls idempotent
+//! may be repeated whatever happened; any other only when it is proved that nothing was executed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +15,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
+use super::outcome::{End, Outcome};
 use crate::units::{ByteSize, Period, text_value};
+
+pub mod backoff;
+mod decision;
+#[cfg(test)]
+mod tests;
+
+pub use decision::{Attempt, Decision, Request, Suppressed, decide};
 
 /// What is retried, how often and after which wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,6 +177,28 @@ const GRPC_NAMES: [&str; 17] = [
     "unauthenticated",
 ];
 
+impl Condition {
+    /// Whether an attempt ended in this way. `has_header` says whether the answer carries a header
+    /// of that lower-case name; it is asked about answers only.
+    #[must_use]
+    pub fn matches(&self, outcome: &Outcome, has_header: &dyn Fn(&str) -> bool) -> bool {
+        match (self, outcome.end) {
+            (Self::ConnectFailure, End::ConnectFailure | End::ConnectTimeout)
+            | (Self::Refused, End::Refused)
+            | (Self::Reset, End::Reset)
+            | (Self::Timeout, End::ConnectTimeout | End::PerTryTimeout | End::DeadlineExceeded)
+            | (Self::PerTryTimeout, End::PerTryTimeout) => true,
+            (Self::Status(wanted), End::Answer { status, .. }) => *wanted == status,
+            (Self::StatusClass(class), End::Answer { status, .. }) => {
+                u16::from(*class) == status / 100
+            }
+            (Self::Grpc(wanted), End::Answer { grpc, .. }) => Some(*wanted) == grpc,
+            (Self::Header(name), End::Answer { .. }) => has_header(name),
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for Condition {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -222,6 +260,8 @@ impl fmt::Display for Condition {
 text_value!(
     Condition,
     "Condition",
-    r"^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|grpc:[a-z0-9_-]+|header:.+)$",
-    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, grpc:<code>, header:<name>"
+    "^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
+     grpc:[a-z0-9_-]+|header:.+)$",
+    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, \
+     grpc:<code>, header:<name>"
 );

@@ -1,9 +1,42 @@
 //! When must it end? Total, per-try, connect and idle timeouts, and the caller's deadline.
+//!
+//! The request's deadline is the earlier of its own total, from its first byte on, and of the
+//! caller's deadline less an offset that lets our answer reach the caller in time. Every attempt
+//! has its own end inside of it, and tells the upstream what is left of that: relative lengths of
+//! time only, so that no two clocks have to agree.
+//!
+//! The `parse_*` and `format_*` functions read and write the values of the header fields that carry
+//! deadlines. A value that is not exactly of the form is no value: a deadline that cannot be read
+//! must not fail a request. What is written never exceeds what is left.
+
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::Period;
+
+#[cfg(test)]
+mod tests;
+
+/// The most digits of a `grpc-timeout`, by the gRPC over HTTP/2 specification.
+const GRPC_DIGITS: usize = 8;
+
+/// The largest number of [`GRPC_DIGITS`] digits.
+const GRPC_LARGEST: u128 = 99_999_999;
+
+/// The units of a `grpc-timeout` in nanoseconds, from the finest.
+const GRPC_UNITS: [(char, u64); 6] = [
+    ('n', 1),
+    ('u', 1_000),
+    ('m', 1_000_000),
+    ('S', 1_000_000_000),
+    ('M', 60_000_000_000),
+    ('H', 3_600_000_000_000),
+];
+
+/// The most digits of a number of milliseconds: 31 years. More is not a timeout but a mistake.
+const MS_DIGITS: usize = 12;
 
 /// How long a request, and each part of it, may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,4 +65,110 @@ impl Default for Settings {
             deadline_offset: Period::from_millis(5),
         }
     }
+}
+
+/// When the request must have ended: the earlier of its total and of the caller's deadline less the
+/// offset, both from `start`, its first byte. `caller` is the time that the caller said is left;
+/// `None` = it said nothing. The result is `None` when nothing limits the request.
+#[must_use]
+pub fn deadline(s: &Settings, start: Instant, caller: Option<Duration>) -> Option<Instant> {
+    let inherited = caller.map(|left| left.saturating_sub(s.deadline_offset.get()));
+    // A caller's time that an instant cannot hold is no limit.
+    let inherited = inherited.and_then(|left| start.checked_add(left));
+    earlier(s.total.and_then(|total| start.checked_add(total.get())), inherited)
+}
+
+/// How long one attempt may take to its answer's head: `per_try`, else an equal part of the total
+/// for each of `max_attempts`; `None` = no limit but the deadline.
+#[must_use]
+pub fn per_try(s: &Settings, max_attempts: u32) -> Option<Duration> {
+    s.per_try.map(Period::get).or_else(|| Some(s.total?.get() / max_attempts.max(1)))
+}
+
+/// When an attempt that starts now must have its answer's head: after its own time or at the
+/// request's deadline, whichever is first.
+#[must_use]
+pub fn try_deadline(
+    s: &Settings,
+    max_attempts: u32,
+    now: Instant,
+    deadline: Option<Instant>,
+) -> Option<Instant> {
+    earlier(per_try(s, max_attempts).and_then(|time| now.checked_add(time)), deadline)
+}
+
+/// When a connection attempt that starts now must have succeeded: after its own time or when the
+/// attempt that needs it ends, whichever is first.
+#[must_use]
+pub fn connect_deadline(s: &Settings, now: Instant, try_deadline: Option<Instant>) -> Instant {
+    // A period is at most 366 days, which an instant can always be moved by.
+    let own = now + s.connect.get();
+    try_deadline.map_or(own, |end| end.min(own))
+}
+
+/// The time that an attempt has left, to be told to the upstream: to its own end or to the
+/// request's, whichever is first. `None` = it has no end; zero = it is over, and must not be sent.
+#[must_use]
+pub fn remaining(
+    now: Instant,
+    try_deadline: Option<Instant>,
+    deadline: Option<Instant>,
+) -> Option<Duration> {
+    earlier(try_deadline, deadline).map(|end| end.saturating_duration_since(now))
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Reads a `grpc-timeout`: one to eight digits and a unit, `H` `M` `S` `m` `u` or `n` (gRPC over
+/// HTTP/2, "Timeout"). Anything else is `None`.
+#[must_use]
+pub fn parse_grpc_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let (_, nanos) = GRPC_UNITS.iter().find(|(name, _)| *name == unit)?;
+    let number = digits(text.strip_suffix(unit)?, GRPC_DIGITS)?;
+    // Hours are the one unit in which eight digits pass 2^64 nanoseconds.
+    let seconds = number.checked_mul(nanos / 1_000_000_000)?;
+    match number.checked_mul(*nanos) {
+        Some(nanos) => Some(Duration::from_nanos(nanos)),
+        None => Some(Duration::from_secs(seconds)),
+    }
+}
+
+/// Reads a number of milliseconds, as `x-request-timeout-ms` and `x-envoy-expected-rq-timeout-ms`
+/// carry it: one to twelve digits. Anything else is `None`; zero is a deadline that has passed.
+#[must_use]
+pub fn parse_timeout_ms(text: &str) -> Option<Duration> {
+    digits(text, MS_DIGITS).map(Duration::from_millis)
+}
+
+/// Writes a `grpc-timeout` in the finest unit that holds it in eight digits, rounded down; at most
+/// `99999999H`.
+#[must_use]
+pub fn format_grpc_timeout(left: Duration) -> String {
+    let nanos = left.as_nanos();
+    for (unit, length) in GRPC_UNITS {
+        let number = nanos / u128::from(length);
+        if number <= GRPC_LARGEST {
+            return format!("{number}{unit}");
+        }
+    }
+    format!("{GRPC_LARGEST}H")
+}
+
+/// Writes a number of whole milliseconds, rounded down, for the fields that [`parse_timeout_ms`]
+/// reads.
+#[must_use]
+pub fn format_timeout_ms(left: Duration) -> String {
+    left.as_millis().min(10_u128.pow(MS_DIGITS as u32) - 1).to_string()
+}
+
+/// Reads one to `most` decimal digits and nothing else: no sign, no space.
+fn digits(text: &str, most: usize) -> Option<u64> {
+    let well_formed = text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
+    if well_formed { text.parse().ok() } else { None }
 }
