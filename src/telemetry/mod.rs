@@ -1,3 +1,4 @@
 //! What an operator sees: every metric, log field and reason, each declared in one place.
 
+pub mod metrics;
 pub mod reason;
