@@ -1,0 +1,171 @@
+//! The table of every metric: name, kind, labels and help. Nothing else gives a metric a name.
+
+use prometheus::proto::MetricType;
+
+/// What owns the numbers of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Route,
+    Breaker,
+    Upstream,
+    Endpoint,
+    Listener,
+    Worker,
+    Proxy,
+    Process,
+}
+
+macro_rules! families {
+    ($($scope:ident {
+        $($name:ident = $kind:ident $text:literal [$($label:literal)*] $help:literal;)*
+    })*) => {
+        /// One metric: all samples of one name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Family { $($($name,)*)* }
+
+        impl Family {
+            /// Every metric, in the order of exposition.
+            pub(super) const ALL: &'static [Self] = &[$($(Self::$name,)*)*];
+
+            /// Its name.
+            pub(super) const fn name(self) -> &'static str {
+                match self { $($(Self::$name => $text,)*)* }
+            }
+
+            /// Whether it is a counter, a gauge or a histogram.
+            pub(super) const fn kind(self) -> MetricType {
+                match self { $($(Self::$name => MetricType::$kind,)*)* }
+            }
+
+            /// The names of its labels.
+            pub(super) const fn labels(self) -> &'static [&'static str] {
+                match self { $($(Self::$name => &[$($label,)*],)*)* }
+            }
+
+            /// What it means, for people.
+            pub(super) const fn help(self) -> &'static str {
+                match self { $($(Self::$name => $help,)*)* }
+            }
+
+            /// What owns its numbers.
+            pub(super) const fn scope(self) -> Scope {
+                match self { $($(Self::$name => Scope::$scope,)*)* }
+            }
+        }
+    };
+}
+
+#[rustfmt::skip]
+families! {
+    Route {
+        RouteRequests = COUNTER "outrigger_route_requests_total" ["route" "class"]
+            "Requests that ended, by class of the status sent; none when no answer could be sent.";
+        RouteReasons = COUNTER "outrigger_route_reasons_total" ["route" "reason"]
+            "Answers that the proxy made itself, and answers that were cut off, by reason.";
+        RouteDuration = HISTOGRAM "outrigger_route_request_duration_seconds" ["route"]
+            "Time from a request's head to the last byte of its answer.";
+        RouteInFlight = GAUGE "outrigger_route_requests_in_flight" ["route"]
+            "Requests that have not ended yet.";
+        RouteRetries = COUNTER "outrigger_route_retries_total" ["route"]
+            "Attempts beyond the first of a request.";
+        RouteRetriesSuppressed = COUNTER "outrigger_route_retries_suppressed_total"
+            ["route" "reason"]
+            "Failed attempts that were not tried again although the policy names the failure.";
+        RouteWouldAct = COUNTER "outrigger_route_would_act_total" ["route" "policy"]
+            "Decisions on which a policy in observe mode would have acted.";
+    }
+    Breaker {
+        BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]
+            "State of the circuit: 0 closed, 1 open, 2 half open, 3 ramping, 4 isolated.";
+        BreakerTransitions = COUNTER "outrigger_breaker_transitions_total" ["route" "upstream" "to"]
+            "Changes of the circuit's state, by the state entered.";
+    }
+    Upstream {
+        UpstreamAttempts = COUNTER "outrigger_upstream_attempts_total" ["upstream" "result"]
+            "Attempts that ended, by class of the upstream's status or by kind of failure.";
+        UpstreamDuration = HISTOGRAM "outrigger_upstream_attempt_duration_seconds" ["upstream"]
+            "Time from an attempt's start to the head of the upstream's answer or to the failure.";
+        UpstreamInFlight = GAUGE "outrigger_upstream_attempts_in_flight" ["upstream"]
+            "Attempts that have not ended yet.";
+        UpstreamConnections = GAUGE "outrigger_upstream_connections" ["upstream"]
+            "Open connections to the upstream.";
+        UpstreamConnectionsOpened = COUNTER "outrigger_upstream_connections_opened_total"
+            ["upstream"]
+            "Connections that were made to the upstream.";
+        UpstreamConnectionLimit = GAUGE "outrigger_upstream_connection_limit" ["upstream"]
+            "The most connections to the upstream that may be open.";
+        UpstreamRetryBudget = GAUGE "outrigger_upstream_retry_budget_balance" ["upstream"]
+            "Retries that the budget would pay for now.";
+        UpstreamEndpoints = GAUGE "outrigger_upstream_endpoints" ["upstream" "state"]
+            "Endpoints of the upstream, by whether they can be chosen.";
+        UpstreamEjections = COUNTER "outrigger_upstream_ejections_total" ["upstream"]
+            "Endpoints that were taken out of the choice because they failed.";
+        UpstreamWouldEject = COUNTER "outrigger_upstream_would_eject_total" ["upstream"]
+            "Ejections that the policy in observe mode would have made.";
+    }
+    Endpoint {
+        EndpointAttempts = COUNTER "outrigger_endpoint_attempts_total"
+            ["upstream" "endpoint" "result"]
+            "Attempts that ended, by whether they count against the endpoint.";
+        EndpointDuration = HISTOGRAM "outrigger_endpoint_attempt_duration_seconds"
+            ["upstream" "endpoint"]
+            "Time from an attempt's start to the head of the endpoint's answer or to the failure.";
+        EndpointInFlight = GAUGE "outrigger_endpoint_attempts_in_flight" ["upstream" "endpoint"]
+            "Attempts that have not ended yet.";
+        EndpointEjected = GAUGE "outrigger_endpoint_ejected" ["upstream" "endpoint"]
+            "1 while the endpoint is ejected for its failures.";
+        EndpointHealthy = GAUGE "outrigger_endpoint_healthy" ["upstream" "endpoint"]
+            "1 while the endpoint passes its health checks or has none.";
+        EndpointEwma = GAUGE "outrigger_endpoint_latency_ewma_seconds" ["upstream" "endpoint"]
+            "The moving average of latency by which endpoints are chosen.";
+    }
+    Listener {
+        ListenerConnections = GAUGE "outrigger_listener_connections" ["listener"]
+            "Open connections from clients.";
+        ListenerConnectionsAccepted = COUNTER "outrigger_listener_connections_accepted_total"
+            ["listener"]
+            "Connections that were accepted.";
+        ListenerConnectionLimit = GAUGE "outrigger_listener_connection_limit" ["listener"]
+            "The most connections from clients that may be open.";
+        ListenerReasons = COUNTER "outrigger_listener_reasons_total" ["listener" "reason"]
+            "Requests that were answered before a route was chosen, by reason.";
+    }
+    Worker {
+        WorkerBusy = COUNTER "outrigger_worker_busy_seconds_total" ["worker"]
+            "Time for which the worker ran tasks instead of waiting for events.";
+        WorkerConnections = GAUGE "outrigger_worker_connections" ["worker"]
+            "Open connections from clients that the worker serves.";
+        WorkerDelay = GAUGE "outrigger_worker_event_loop_delay_seconds" ["worker"]
+            "How late the worker's last timer fired.";
+    }
+    Proxy {
+        Reloads = COUNTER "outrigger_config_reloads_total" ["result"]
+            "Times that the configuration was read again, by what came of it.";
+        ConfigGeneration = GAUGE "outrigger_config_generation" []
+            "How many configurations were put into force since the start.";
+        ConfigApplied = GAUGE "outrigger_config_last_applied_timestamp_seconds" []
+            "When the configuration in force was put into force, in Unix time.";
+        ConfigHash = GAUGE "outrigger_config_info" ["hash"]
+            "Always 1; the label is the hash of the configuration in force.";
+        AccessLogDropped = COUNTER "outrigger_access_log_dropped_total" []
+            "Lines of the access log that were lost, because they could not be written in time.";
+        Build = GAUGE "outrigger_build_info" ["version"]
+            "Always 1; the label is the version of the proxy.";
+    }
+    Process {
+        ProcessCpu = COUNTER "process_cpu_seconds_total" []
+            "Processor time spent by the process, user and system.";
+        ProcessResident = GAUGE "process_resident_memory_bytes" []
+            "Memory of the process that is resident.";
+        ProcessVirtual = GAUGE "process_virtual_memory_bytes" []
+            "Address space of the process.";
+        ProcessFds = GAUGE "process_open_fds" []
+            "Open file descriptors.";
+        ProcessMaxFds = GAUGE "process_max_fds" []
+            "The most file descriptors that may be open.";
+        ProcessThreads = GAUGE "process_threads" []
+            "Threads of the process.";
+        ProcessStart = GAUGE "process_start_time_seconds" []
+            "When the process started, in Unix time.";
+    }
+}
