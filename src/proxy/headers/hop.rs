@@ -1,0 +1,156 @@
+//! Removal of the fields that are meant for one connection only (RFC 9110, 7.6.1).
+
+use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+/// The fields that never pass, whether `Connection` names them or not, but `Connection` and `TE`.
+///
+/// The `Proxy-*` fields speak to the nearest proxy, which is us: passing credentials on would hand
+/// them to an upstream that they were not meant for. `Trailer` passes, because trailers do.
+const ALWAYS: [&str; 8] = [
+    "keep-alive",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+];
+
+/// Fields that stay although `Connection` names them.
+///
+/// A sender must not name a field that is meant for every recipient, so a list that does is wrong
+/// or hostile: it is how a client makes a proxy drop the address, the credential, the deadline or
+/// the key that the next hop decides by. These fields carry such decisions.
+const KEPT: [&str; 27] = [
+    "accept",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expect",
+    "forwarded",
+    "host",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "location",
+    "origin",
+    "range",
+    "set-cookie",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "via",
+    "x-api-key",
+    "x-priority",
+    "x-real-ip",
+];
+
+/// The beginnings of the names of further fields that stay although `Connection` names them.
+const KEPT_PREFIXES: [&str; 6] =
+    ["x-outrigger-", "x-forwarded-", "x-envoy-", "x-retry-", "x-request-", "grpc-"];
+
+/// Removes what concerns the connection alone: `Connection` and the fields it names, and those that
+/// every proxy removes. Of `TE` only `trailers` stays, since trailers pass through us.
+///
+/// One pass over the names finds what there is; a message with none of these costs no look-up, and
+/// one with `connection: keep-alive` one removal and no allocation.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let (mut connection, mut te, mut always) = (false, false, 0_u16);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => connection = true,
+            "te" => te = true,
+            other => {
+                if let Some(at) = ALWAYS.iter().position(|n| *n == other) {
+                    always |= 1 << at;
+                }
+            }
+        }
+    }
+    if connection {
+        strip_named(headers);
+    }
+    for (at, name) in ALWAYS.iter().enumerate() {
+        if always & (1 << at) != 0 {
+            headers.remove(*name);
+        }
+    }
+    if te {
+        reduce_te(headers);
+    }
+}
+
+/// True for fields that may not cross an HTTP/2 hop at all (RFC 9113, 8.2.2); `TE` is checked by
+/// its value elsewhere.
+#[must_use]
+pub(super) fn connection_specific(name: &str) -> bool {
+    name == CONNECTION.as_str()
+        || name == TRANSFER_ENCODING.as_str()
+        || name == UPGRADE.as_str()
+        || matches!(name, "keep-alive" | "proxy-connection")
+}
+
+/// Puts `TE` into `Connection` when the request has one, as RFC 9110, 10.1.4 demands of an HTTP/1.1
+/// sender. Not for HTTP/2, where `te: trailers` stands alone.
+pub fn name_te_for_http1(headers: &mut HeaderMap) {
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    // Cloned values share their bytes, and of the usual values none is collected.
+    let lists: Vec<HeaderValue> =
+        headers.get_all(CONNECTION).iter().filter(|value| !names_nothing(value)).cloned().collect();
+    headers.remove(CONNECTION);
+    for list in &lists {
+        for option in list.as_bytes().split(|b| *b == b',') {
+            if let Ok(name) = std::str::from_utf8(option.trim_ascii())
+                && !stays(name)
+            {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+fn names_nothing(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+}
+
+fn stays(name: &str) -> bool {
+    // `te` is reduced on its own, so that `Connection: te` does not take `te: trailers` away.
+    name.eq_ignore_ascii_case("te")
+        || KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+        || KEPT_PREFIXES.iter().any(|prefix| {
+            name.as_bytes()
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
+}
+
+fn reduce_te(headers: &mut HeaderMap) {
+    let trailers = headers.get_all(TE).iter().any(|value| {
+        value.as_bytes().split(|b| *b == b',').any(|coding| {
+            let coding = coding.split(|b| *b == b';').next().unwrap_or_default();
+            coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
+        })
+    });
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+#[cfg(test)]
+mod tests;
