@@ -14,6 +14,7 @@ pub mod health_check;
 pub mod load_balancing;
 pub mod outcome;
 pub mod rate_limit;
+pub mod resolution;
 pub mod retry;
 pub mod retry_budget;
 pub mod slow_start;
