@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod config;
 pub mod policy;
+pub mod snapshot;
 pub mod telemetry;
 pub mod units;

@@ -1,0 +1,3 @@
+//! The configuration compiled into what a request is served from.
+
+pub mod matcher;
