@@ -196,7 +196,7 @@ fn crate_fault(file: &File, place: &Place, path: &Path, name: &str) -> Option<St
     }
     (!yes || no).then(|| {
         format!(
-            "`{full}` is not for `{}` (floor {}); do it on the floor where `{name}` is at home, or, \
+            "`{full}` is not for `{}` (floor {}); do it on the floor where `{name}` is at home, or \
              with the reason in the commit, add it to HOUSE in tests/tidy/floors.rs",
             place.module, place.floor
         )
