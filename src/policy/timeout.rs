@@ -19,11 +19,7 @@ use crate::units::Period;
 #[cfg(test)]
 mod tests;
 
-/// The most digits of a `grpc-timeout`, by the gRPC over HTTP/2 specification.
-const GRPC_DIGITS: usize = 8;
 
-/// The largest number of [`GRPC_DIGITS`] digits.
-const GRPC_LARGEST: u128 = 99_999_999;
 
 /// The units of a `grpc-timeout` in nanoseconds, from the finest.
 const GRPC_UNITS: [(char, u64); 6] = [
@@ -35,8 +31,6 @@ const GRPC_UNITS: [(char, u64); 6] = [
     ('H', 3_600_000_000_000),
 ];
 
-/// The most digits of a number of milliseconds: 31 years. More is not a timeout but a mistake.
-const MS_DIGITS: usize = 12;
 
 /// How long a request, and each part of it, may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,53 +116,4 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
     }
-}
-
-/// Reads a `grpc-timeout`: one to eight digits and a unit, `H` `M` `S` `m` `u` or `n` (gRPC over
-/// HTTP/2, "Timeout"). Anything else is `None`.
-#[must_use]
-pub fn parse_grpc_timeout(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let (_, nanos) = GRPC_UNITS.iter().find(|(name, _)| *name == unit)?;
-    let number = digits(text.strip_suffix(unit)?, GRPC_DIGITS)?;
-    // Hours are the one unit in which eight digits pass 2^64 nanoseconds.
-    let seconds = number.checked_mul(nanos / 1_000_000_000)?;
-    match number.checked_mul(*nanos) {
-        Some(nanos) => Some(Duration::from_nanos(nanos)),
-        None => Some(Duration::from_secs(seconds)),
-    }
-}
-
-/// Reads a number of milliseconds, as `x-request-timeout-ms` and `x-envoy-expected-rq-timeout-ms`
-/// carry it: one to twelve digits. Anything else is `None`; zero is a deadline that has passed.
-#[must_use]
-pub fn parse_timeout_ms(text: &str) -> Option<Duration> {
-    digits(text, MS_DIGITS).map(Duration::from_millis)
-}
-
-/// Writes a `grpc-timeout` in the finest unit that holds it in eight digits, rounded down; at most
-/// `99999999H`.
-#[must_use]
-pub fn format_grpc_timeout(left: Duration) -> String {
-    let nanos = left.as_nanos();
-    for (unit, length) in GRPC_UNITS {
-        let number = nanos / u128::from(length);
-        if number <= GRPC_LARGEST {
-            return format!("{number}{unit}");
-        }
-    }
-    format!("{GRPC_LARGEST}H")
-}
-
-/// Writes a number of whole milliseconds, rounded down, for the fields that [`parse_timeout_ms`]
-/// reads.
-#[must_use]
-pub fn format_timeout_ms(left: Duration) -> String {
-    left.as_millis().min(10_u128.pow(MS_DIGITS as u32) - 1).to_string()
-}
-
-/// Reads one to `most` decimal digits and nothing else: no sign, no space.
-fn digits(text: &str, most: usize) -> Option<u64> {
-    let well_formed = text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
-    if well_formed { text.parse().ok() } else { None }
 }

@@ -13,7 +13,6 @@ pub mod framing;
 pub mod hint;
 pub mod hop;
 pub mod names;
-pub mod ops;
 pub mod trust;
 
 use http::HeaderMap;

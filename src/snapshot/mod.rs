@@ -4,6 +4,7 @@
 //! an upstream whose name is still there is the same object afterwards, not a copy of it.
 
 pub mod circuit;
+pub mod host;
 pub mod limit;
 pub mod matcher;
 pub mod ops;
@@ -146,7 +147,7 @@ fn matcher(config: &Config, source: &Source) -> Result<Matcher, Vec<Problem>> {
         };
         errors.into_iter().map(problem).collect::<Vec<_>>()
     })?;
-    let shadowed = Matcher::shadowed(&matches, &listeners);
+    let shadowed = matcher.shadowed();
     if shadowed.is_empty() {
         return Ok(matcher);
     }
@@ -175,7 +176,7 @@ fn compile_upstream(
         Some(known) => Arc::clone(&known.state),
         None => Arc::new(State::new(metrics.upstream(name))),
     };
-    state.metrics.connection_limit.set(settings.pool.max_connections as i64);
+    state.metrics.connection_limit.set(settings.pool.max_connections);
     let upstream = Upstream { name: name.into(), settings: settings.clone(), state };
     // Names keep what they have resolved to until they are resolved again.
     let same_sources = known.is_some_and(|known| {

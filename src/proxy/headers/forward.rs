@@ -153,7 +153,7 @@ impl Forwarding {
 impl Via {
     fn compile(name: &str) -> Result<Self, String> {
         let named = !name.is_empty() && name.bytes().all(is_token);
-        if !named && !super::framing::valid_host(name.as_bytes()) {
+        if !named && !crate::snapshot::host::valid_host(name.as_bytes()) {
             return Err(format!("`{name}` is not a name for Via; write a word or a host"));
         }
         let value = |version: &str| {

@@ -6,13 +6,12 @@
 //! `Transfer-Encoding` overrides it. The checks here do not rely on that: they hold for whatever
 //! parser stands in front.
 
-use std::net::Ipv6Addr;
-
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri, Version, request};
 
 use super::hop::connection_specific;
+use crate::snapshot::host::valid_host;
 
 /// Why the request's framing or destination is ambiguous, as a sentence for the problem's detail;
 /// `None` when there is one way to read it (RFC 9112, 3.2 and 6; RFC 9113, 8.2.2 and 8.3.1).
@@ -116,54 +115,6 @@ pub fn settle_host(uri: &Uri, headers: &mut HeaderMap) {
     }
     if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
         headers.insert(HOST, value);
-    }
-}
-
-/// True for `host`, `host:port`, an IPv4 address, or an IPv6 address in brackets (RFC 3986, 3.2.2).
-///
-/// A host may not be empty, and a comma, which the RFC allows in a name, is refused: it is how two
-/// `Host` lines look after somebody joined them.
-#[must_use]
-pub(crate) fn valid_host(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
-    let (host_ok, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, after)) = rest.split_once(']') else { return false };
-        (address.parse::<Ipv6Addr>().is_ok(), after)
-    } else {
-        let end = text.find(':').unwrap_or(text.len());
-        let (name, after) = text.split_at(end);
-        (!name.is_empty() && valid_name(name.as_bytes()), after)
-    };
-    host_ok && valid_port(port)
-}
-
-fn valid_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = match first {
-            b'%' => match tail {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                    tail
-                }
-                _ => return false,
-            },
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-            | b';' | b'=' => tail,
-            other if other.is_ascii_alphanumeric() => tail,
-            _ => return false,
-        };
-    }
-    true
-}
-
-/// `after` is empty or begins with the colon; a colon without digits is allowed by the grammar.
-fn valid_port(after: &str) -> bool {
-    match after.strip_prefix(':') {
-        None => after.is_empty(),
-        Some(digits) => {
-            digits.is_empty()
-                || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
-        }
     }
 }
 

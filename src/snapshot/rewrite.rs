@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::config::route;
-use crate::proxy::headers::framing::valid_host;
+use super::host::valid_host;
 
 /// The longest target that is built; `http` can hold no longer one.
 const TARGET_MAX: usize = u16::MAX as usize - 1;
