@@ -10,6 +10,7 @@ use crate::units::{Period, Rate};
 /// How many requests may pass in a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RateLimit")]
 pub struct Settings {
     /// Whether the policy acts.
     #[serde(default)]

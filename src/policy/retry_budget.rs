@@ -8,6 +8,7 @@ use crate::units::{Factor, Period};
 /// How many retries an upstream can be sent, beside the first attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "RetryBudget")]
 pub struct Settings {
     /// Retries as a share of first attempts.
     pub ratio: Factor,

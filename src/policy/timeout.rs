@@ -8,6 +8,7 @@ use crate::units::Period;
 /// How long a request, and each part of it, may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Timeouts")]
 pub struct Settings {
     /// From the first byte of the request to the last of the answer, retries and waits included;
     /// null = no limit but the caller's deadline.
