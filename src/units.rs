@@ -9,20 +9,11 @@ use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Implements serde and the JSON Schema of a type by its `FromStr` and `Display`.
+/// Implements serde and the JSON Schema of a type by its `FromStr` and `Display`. A form that YAML
+/// reads as a number is matched by the number's own pattern, in digits, where the type has one.
 macro_rules! text_value {
     ($type:ty, $name:literal, $pattern:literal, $what:literal) => {
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'_, str>>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
+        crate::units::text_value!(@serde $type, $what);
         impl schemars::JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 $name.into()
@@ -31,6 +22,42 @@ macro_rules! text_value {
                 schemars::json_schema!({
                     "type": "string", "pattern": $pattern, "description": $what
                 })
+            }
+        }
+    };
+    ($type:ty, $name:literal, $pattern:literal, $what:literal, $least:literal..=$most:literal) => {
+        crate::units::text_value!(@serde $type, $what);
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({
+                    "type": ["string", "integer"], "pattern": $pattern, "description": $what,
+                    "minimum": $least, "maximum": $most
+                })
+            }
+        }
+    };
+    (@serde $type:ty, $what:literal) => {
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($what)
+                    }
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                from.deserialize_str(Text)
+            }
+        }
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
             }
         }
     };
@@ -339,12 +366,19 @@ text_value!(
     Period,
     "Period",
     r"^([0-9.]+(us|ms|s|m|h)|0)$",
-    "A length of time: 250ms, 2s, 5m, 24h"
+    "a length of time such as 250ms, 2s, 5m or 24h",
+    0..=0
 );
-text_value!(Ratio, "Ratio", r"^[0-9.]+ *%$", "A share from 0% to 100%");
-text_value!(Factor, "Factor", r"^[0-9.]+ *%$", "A factor from 0% to 1000%");
-text_value!(ByteSize, "ByteSize", r"^([0-9]+ *(B|KiB|MiB|GiB)|0)$", "A size: 512B, 64KiB, 10MiB");
-text_value!(Rate, "Rate", r"^[0-9]+ */ *(s|min|h)$", "A rate: 100/s, 6000/min, 10/h");
+text_value!(Ratio, "Ratio", r"^[0-9.]+ *%$", "a share such as 20%, from 0% to 100%");
+text_value!(Factor, "Factor", r"^[0-9.]+ *%$", "a factor such as 125%, from 0% to 1000%");
+text_value!(
+    ByteSize,
+    "ByteSize",
+    r"^([0-9]+ *(B|KiB|MiB|GiB)|0)$",
+    "a size such as 512B, 64KiB, 10MiB or 1GiB",
+    0..=0
+);
+text_value!(Rate, "Rate", r"^[0-9]+ */ *(s|min|h)$", "a rate such as 100/s, 6000/min or 10/h");
 
 #[cfg(test)]
 mod tests;

@@ -112,4 +112,10 @@ impl fmt::Display for Workers {
     }
 }
 
-text_value!(Workers, "Workers", "^(auto|[0-9]+)$", "auto, or a number of threads from 1 to 256");
+text_value!(
+    Workers,
+    "Workers",
+    "^(auto|[0-9]+)$",
+    "auto or a number of threads from 1 to 256",
+    1..=256
+);

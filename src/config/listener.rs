@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Later, NOT_AVAILABLE};
+use super::Later;
 use crate::units::{ByteSize, Period, text_value};
 
 /// One address on which requests come in.
@@ -60,6 +60,7 @@ pub enum Bind {
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ListenerProtocol")]
 pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     Http1,
@@ -118,6 +119,7 @@ impl Default for Forwarded {
 /// What one client can take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ListenerLimits")]
 pub struct Limits {
     /// Connections at once; above it new ones wait in the kernel's accept queue.
     pub max_connections: usize,
@@ -223,13 +225,15 @@ text_value!(
     Bind,
     "Bind",
     r"^(unix:/.+|.+:[0-9]+)$",
-    "An address: host:port, [v6]:port or unix:/path"
+    "an address: host:port, [v6]:port or unix:/path"
 );
 
 impl<'de> Deserialize<'de> for LaterSwitch {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if bool::deserialize(from)? {
-            return Err(serde::de::Error::custom(NOT_AVAILABLE));
+            return Err(serde::de::Error::custom(
+                "is not available yet in this version; remove it or set it to false",
+            ));
         }
         Ok(Self)
     }
@@ -246,6 +250,6 @@ impl JsonSchema for LaterSwitch {
         "LaterSwitch".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "const": false, "description": "Not available yet in this version" })
+        json_schema!({ "const": false, "description": "not available yet in this version" })
     }
 }

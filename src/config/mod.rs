@@ -1,10 +1,35 @@
-//! The YAML surface: what the file can say, and nothing else.
+//! The YAML surface: what the file can say, how it is read, and how it is printed back.
+//!
+//! Reading goes through one step a file: [`tree`] (YAML with places), [`substitute`] (values from
+//! outside), `merge` (defaults), `decode` (types), `validate` (rules between settings). All problems
+//! of all steps are collected. Nothing here compiles, opens or resolves what the file speaks of.
 
 pub mod admin;
+mod decode;
 pub mod listener;
+mod merge;
+mod output;
+pub mod pattern;
+pub mod problem;
+mod read;
 pub mod route;
+mod schema;
+pub mod secrets;
+pub mod source;
+pub mod substitute;
+pub mod suggest;
 pub mod telemetry;
+pub mod tree;
 pub mod upstream;
+pub mod validate;
+
+pub use output::to_yaml;
+pub use problem::Problem;
+pub use read::{Loaded, read};
+pub use schema::schema;
+pub use secrets::Secrets;
+pub use source::Source;
+pub use substitute::{Environment, ProcessEnvironment};
 
 use std::collections::BTreeMap;
 
@@ -76,6 +101,6 @@ impl JsonSchema for Later {
         "Later".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "null", "description": "Not available yet in this version" })
+        json_schema!({ "type": "null", "description": "not available yet in this version" })
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Later, NOT_AVAILABLE};
+use super::Later;
 use crate::policy::{circuit_breaker, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
@@ -157,7 +158,7 @@ impl<'de> Deserialize<'de> for LaterList {
         if Vec::<serde::de::IgnoredAny>::deserialize(from)?.is_empty() {
             return Ok(Self);
         }
-        Err(serde::de::Error::custom(NOT_AVAILABLE))
+        Err(Error::custom("is not available yet in this version; leave the list empty"))
     }
 }
 
@@ -173,38 +174,28 @@ impl JsonSchema for LaterList {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "array", "maxItems": 0, "description": "Not available yet in this version"
+            "type": "array", "maxItems": 0, "description": "not available yet in this version"
         })
     }
-}
-
-/// The long forms of a [`ValueMatch`].
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[derive(Default)]
-struct ValueMatchForm {
-    /// The whole value as a regular expression.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    regex: Option<String>,
-    /// There, or not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    present: Option<bool>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ValueMatchSchema {
-    Exact(String),
-    Form(ValueMatchForm),
 }
 
 impl JsonSchema for ValueMatch {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "ValueMatch".into()
     }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        ValueMatchSchema::json_schema(generator)
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let form = |key: &str, kind: &str| {
+            json_schema!({
+                "type": "object",
+                "properties": { (key): { "type": kind } },
+                "required": [key],
+                "additionalProperties": false
+            })
+        };
+        json_schema!({
+            "description": "a text (exact), { regex: … } or { present: true | false }",
+            "anyOf": [{ "type": "string" }, form("regex", "string"), form("present", "boolean")]
+        })
     }
 }
 
@@ -212,15 +203,14 @@ impl Serialize for ValueMatch {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Exact(text) => to.serialize_str(text),
-            Self::Regex(regex) => {
-                ValueMatchForm { regex: Some(regex.clone()), present: None }.serialize(to)
-            }
-            Self::Present(present) => {
-                ValueMatchForm { regex: None, present: Some(*present) }.serialize(to)
-            }
+            Self::Regex(regex) => to.collect_map([("regex", regex)]),
+            Self::Present(present) => to.collect_map([("present", present)]),
         }
     }
 }
+
+/// The keys of the long forms.
+const LONG_FORMS: &[&str] = &["regex", "present"];
 
 impl<'de> Deserialize<'de> for ValueMatch {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -228,27 +218,30 @@ impl<'de> Deserialize<'de> for ValueMatch {
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = ValueMatch;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text, { regex: … } or { present: true | false }")
+                f.write_str("a text, or a mapping with `regex` or `present`")
             }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ValueMatch, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<ValueMatch, E> {
                 Ok(ValueMatch::Exact(text.to_owned()))
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(
                 self,
-                map: A,
+                mut map: A,
             ) -> Result<ValueMatch, A::Error> {
-                let form = serde::de::value::MapAccessDeserializer::new(map);
-                match ValueMatchForm::deserialize(form)? {
-                    ValueMatchForm { regex: Some(regex), present: None } => {
-                        Ok(ValueMatch::Regex(regex))
+                let mut found = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    let form = match key.as_str() {
+                        "regex" => ValueMatch::Regex(map.next_value()?),
+                        "present" => ValueMatch::Present(map.next_value()?),
+                        _ => return Err(Error::unknown_field(&key, LONG_FORMS)),
+                    };
+                    if found.replace(form).is_some() {
+                        return Err(Error::custom("write `regex` or `present`, not both"));
                     }
-                    ValueMatchForm { regex: None, present: Some(present) } => {
-                        Ok(ValueMatch::Present(present))
-                    }
-                    _ => Err(serde::de::Error::custom("write one of `regex` and `present`")),
                 }
+                found.ok_or_else(|| Error::custom("write `regex` or `present`"))
             }
         }
-        from.deserialize_any(Visitor)
+        // A text is asked for, so that the short form needs no quotes; a mapping comes as one.
+        from.deserialize_str(Visitor)
     }
 }

@@ -1,6 +1,6 @@
 //! Where requests go.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Later;
@@ -57,7 +57,7 @@ impl Default for Upstream {
 }
 
 /// One endpoint: the short form is its address alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// `host:port`, `[v6]:port` or `unix:/path`; a name is resolved, and all its addresses are used.
     pub address: String,
@@ -68,14 +68,37 @@ pub struct Endpoint {
 }
 
 /// The long form of an [`Endpoint`].
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct EndpointForm {
+    /// `host:port`, `[v6]:port` or `unix:/path`. Required.
     address: String,
+    /// Its share relative to the others.
     #[serde(default = "one")]
     weight: u32,
+    /// The zone that it is in.
     #[serde(default)]
     zone: Option<String>,
+}
+
+/// Both forms of an [`Endpoint`].
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum EndpointSchema {
+    /// The address alone.
+    Address(String),
+    /// With weight and zone.
+    Form(EndpointForm),
+}
+
+impl JsonSchema for Endpoint {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Endpoint".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        EndpointSchema::json_schema(generator)
+    }
 }
 
 const fn one() -> u32 {
@@ -88,7 +111,7 @@ impl<'de> Deserialize<'de> for Endpoint {
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = Endpoint;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an address, or { address: …, weight: …, zone: … }")
+                f.write_str("an address such as 10.0.0.1:8080, or a mapping with `address`")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Endpoint, E> {
                 Ok(Endpoint { address: text.to_owned(), weight: 1, zone: None })
@@ -99,7 +122,8 @@ impl<'de> Deserialize<'de> for Endpoint {
                 Ok(Endpoint { address, weight, zone })
             }
         }
-        from.deserialize_any(Visitor)
+        // A text is asked for, so that the short form needs no quotes; a mapping comes as one.
+        from.deserialize_str(Visitor)
     }
 }
 
@@ -143,6 +167,7 @@ const fn keep_last_good() -> Period {
 /// What is spoken to the endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "UpstreamProtocol")]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]

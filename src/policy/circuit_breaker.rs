@@ -44,6 +44,7 @@ mod trials;
 /// When the circuit opens, for how long, and how it comes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "CircuitBreaker")]
 pub struct Settings {
     /// Whether the policy acts.
     pub mode: Mode,

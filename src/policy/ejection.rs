@@ -26,6 +26,7 @@ use crate::units::{Period, Ratio};
 /// When an endpoint is taken out of the choice, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Ejection")]
 pub struct Settings {
     /// Whether the policy acts.
     pub mode: Mode,

@@ -16,6 +16,7 @@ use crate::units::{Period, text_value};
 /// How endpoints are asked for their health.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "HealthCheck")]
 pub struct Settings {
     /// The path of the GET request.
     pub path: String,
@@ -140,7 +141,13 @@ impl fmt::Display for StatusRange {
     }
 }
 
-text_value!(StatusRange, "StatusRange", r"^[1-5][0-9]{2}( *- *[1-5][0-9]{2})?$", "200 or 200-299");
+text_value!(
+    StatusRange,
+    "StatusRange",
+    r"^[1-5][0-9]{2}( *- *[1-5][0-9]{2})?$",
+    "a status or a range of them, such as 200 or 200-299",
+    100..=599
+);
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use crate::units::{Factor, Period, text_value};
 /// How an endpoint is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "LoadBalancing")]
 pub struct Settings {
     /// The algorithm.
     pub policy: Policy,
@@ -26,6 +27,7 @@ pub struct Settings {
 /// The algorithm of the choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "LoadBalancingPolicy")]
 pub enum Policy {
     /// The better of two chosen at random, by peak-sensitive latency times requests in flight.
     #[default]
@@ -88,5 +90,5 @@ text_value!(
     HashOn,
     "HashOn",
     r"^(header:.+|cookie:.+|client_ip)$",
-    "A part of the request: header:<name>, cookie:<name> or client_ip"
+    "a part of the request: header:<name>, cookie:<name> or client_ip"
 );

@@ -52,6 +52,7 @@ const LONGEST_REFILL: u64 = u64::MAX / 4;
 /// How many requests may pass in a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RateLimit")]
 pub struct Settings {
     /// Whether the policy acts.
     #[serde(default)]

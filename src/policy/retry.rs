@@ -28,6 +28,7 @@ pub use decision::{Attempt, Decision, Request, Suppressed, decide};
 /// What is retried, how often and after which wait.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Retry")]
 pub struct Settings {
     /// Whether the policy acts.
     pub mode: Mode,
@@ -260,8 +261,8 @@ impl fmt::Display for Condition {
 text_value!(
     Condition,
     "Condition",
-    "^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
+"^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
      grpc:[a-z0-9_-]+|header:.+)$",
-    "How an attempt ended: connect_failure, refused, reset, timeout, per_try_timeout, 503, 5xx, \
-     grpc:<code>, header:<name>"
+    "a way in which an attempt ended, such as connect_failure, 503, 5xx or grpc:unavailable",
+    200..=599
 );

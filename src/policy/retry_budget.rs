@@ -56,6 +56,7 @@ const RATE_FORGOTTEN: u64 = 128;
 /// How many retries an upstream can be sent, beside the first attempts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "RetryBudget")]
 pub struct Settings {
     /// Retries as a share of first attempts.
     pub ratio: Factor,

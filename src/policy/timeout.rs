@@ -35,6 +35,7 @@ const GRPC_UNITS: [(char, u64); 6] = [
 /// How long a request, and each part of it, may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Timeouts")]
 pub struct Settings {
     /// From the first byte of the request to the last of the answer, retries and waits included;
     /// null = no limit but the caller's deadline.

@@ -1,0 +1,243 @@
+//! What a type cannot say: rules between settings, and names that must exist.
+//!
+//! Rules see the settings as they were read, and report at the place of the setting that has to be
+//! changed. A rule says nothing where a setting that it looks at could not be read: that has been
+//! reported, and what follows from it would only be noise.
+
+mod listener;
+mod policy;
+mod route;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::ops::Bound::{self, Unbounded};
+
+use super::Config;
+use super::admin::Admin;
+use super::problem::{Place, Problem, Report};
+use super::source::Source;
+use super::tree::{Kind, join};
+
+/// The most listeners; each is a socket for every worker.
+pub const MAX_LISTENERS: usize = 64;
+/// The most routes: each is a label of metrics and has a breaker of its own.
+pub const MAX_ROUTES: usize = 20_000;
+/// The most upstreams: each is a label of metrics.
+pub const MAX_UPSTREAMS: usize = 2_000;
+/// The most endpoints of one upstream: each choice may have to look at all of them.
+pub const MAX_ENDPOINTS: usize = 1_000;
+/// The longest name of a listener, route or upstream, as each is a metric label.
+pub const MAX_NAME: usize = 64;
+
+/// What the rules look at: the settings that could be read, each with its index in the file.
+pub(super) struct View<'a> {
+    /// The settings.
+    pub(super) config: &'a Config,
+    /// For each listener that was read, its index in the file.
+    pub(super) listeners: &'a [usize],
+    /// For each route that was read, its index in the file.
+    pub(super) routes: &'a [usize],
+}
+
+/// Checks the rules and adds what breaks them to the report.
+pub(super) fn validate(view: &View<'_>, source: &Source, report: &mut Report) {
+    let unread = report.paths().clone();
+    let mut check = Check { source, report, unread };
+    let names = Names::of(source);
+    check.count("listeners", MAX_LISTENERS);
+    check.count("routes", MAX_ROUTES);
+    check.count("upstreams", MAX_UPSTREAMS);
+    admin(&mut check, &view.config.admin);
+    if source.root().get("listeners").is_none_or(|node| node.size() == 1) {
+        check.problem("listeners", "at least one listener is needed");
+    }
+    let listeners = || view.listeners.iter().copied().zip(&view.config.listeners);
+    check.once("name", "listeners", listeners().map(|(i, l)| (i, &l.name)));
+    for (index, one) in listeners() {
+        listener::check(&mut check, &format!("listeners[{index}]"), one);
+    }
+    listener::binds(&mut check, &view.config.admin.bind, listeners());
+    for (name, one) in &view.config.upstreams {
+        let at = join("upstreams", name);
+        check.name(&at, name);
+        upstream::check(&mut check, &at, one);
+    }
+    let routes = || view.routes.iter().copied().zip(&view.config.routes);
+    check.once("name", "routes", routes().map(|(i, r)| (i, &r.name)));
+    for (index, one) in routes() {
+        route::check(&mut check, &format!("routes[{index}]"), one, &names);
+    }
+}
+
+/// The policies of a route by themselves, for what stands under `defaults`.
+pub(super) fn validate_route_defaults(
+    route: &super::route::Route,
+    source: &Source,
+    report: &mut Report,
+) {
+    let unread = report.paths().clone();
+    route::policies(&mut Check { source, report, unread }, "defaults.route", route);
+}
+
+/// The policies of an upstream by themselves, for what stands under `defaults`.
+pub(super) fn validate_upstream_defaults(
+    upstream: &super::upstream::Upstream,
+    source: &Source,
+    report: &mut Report,
+) {
+    let unread = report.paths().clone();
+    upstream::policies(&mut Check { source, report, unread }, "defaults.upstream", upstream);
+}
+
+fn admin(check: &mut Check<'_>, admin: &Admin) {
+    if admin.max_connections == 0 {
+        check.problem("admin.max_connections", "is 0, so nobody could ask; write 1 or more");
+    }
+}
+
+/// The names that routes can refer to. From the file and not from the settings, so that an upstream
+/// that could not be read is not reported as missing besides.
+pub(super) struct Names<'a> {
+    pub(super) upstreams: HashSet<&'a str>,
+    pub(super) listeners: HashSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(source: &'a Source) -> Self {
+        let root = source.root();
+        let upstreams = root.get("upstreams").map(|node| node.entries()).unwrap_or_default();
+        let listeners = match root.get("listeners").map(|node| &node.kind) {
+            Some(Kind::Sequence(items)) => items.as_slice(),
+            _ => &[],
+        };
+        let name = |node: &'a super::tree::Node| match node.get("name").map(|name| &name.kind) {
+            Some(Kind::Scalar(scalar)) => Some(scalar.text.as_str()),
+            _ => None,
+        };
+        Self {
+            upstreams: upstreams.iter().map(|(key, _)| key.text.as_str()).collect(),
+            listeners: listeners.iter().filter_map(name).collect(),
+        }
+    }
+}
+
+/// The report with what the rules need to speak of places.
+pub(super) struct Check<'a> {
+    source: &'a Source,
+    report: &'a mut Report,
+    /// The paths of what could not be read.
+    unread: BTreeSet<String>,
+}
+
+impl Check<'_> {
+    /// Reports a problem of a setting, unless it could not be read.
+    fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problem_like(path, message, None);
+    }
+
+    /// The same with the name that was probably meant.
+    fn problem_like(&mut self, path: &str, message: impl Into<String>, meant: Option<&str>) {
+        if !self.report.is_full() && self.readable(path) {
+            let (line, column) = self.source.position(path);
+            let place = Place { line, column };
+            self.report.push(Problem::new(place, path, message).suggest(meant));
+        }
+    }
+
+    /// Reports a problem between a setting and others of its mapping, unless one of them could not be
+    /// read and so has a value that nobody wrote.
+    fn conflict(&mut self, path: &str, message: impl Into<String>) {
+        if self.readable(parent(path)) {
+            self.problem(path, message);
+        }
+    }
+
+    /// Whether everything in, and every mapping around, a setting could be read.
+    fn readable(&self, path: &str) -> bool {
+        let inside = |from: String| {
+            let next =
+                self.unread.range::<str, _>((Bound::Included(from.as_str()), Unbounded)).next();
+            next.is_some_and(|bad| bad.starts_with(&from))
+        };
+        let mut ends = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]);
+        let around = ends.any(|end| path.get(..end).is_some_and(|p| self.unread.contains(p)));
+        !around && !inside(format!("{path}.")) && !inside(format!("{path}["))
+    }
+
+    /// Reports a number out of its range.
+    fn range<T: PartialOrd + std::fmt::Display>(&mut self, path: &str, value: T, low: T, high: T) {
+        if value < low || value > high {
+            self.problem(path, format!("is {value}; it must be from {low} to {high}"));
+        }
+    }
+
+    /// Reports a name that cannot be a label.
+    fn name(&mut self, path: &str, name: &str) {
+        let fits = !name.is_empty()
+            && name.len() <= MAX_NAME
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !fits {
+            self.problem(
+                path,
+                format!(
+                    "`{name}` cannot be a name; write 1 to {MAX_NAME} letters, digits, `_`, `.` \
+                     or `-`"
+                ),
+            );
+        }
+    }
+
+    /// Reports a list or mapping with too many entries.
+    fn count(&mut self, path: &str, most: usize) {
+        let count = match self.source.node(path).map(|node| &node.kind) {
+            Some(Kind::Sequence(items)) => items.len(),
+            Some(Kind::Mapping(entries)) => entries.len(),
+            _ => 0,
+        };
+        if count > most {
+            self.problem(path, format!("has {count} entries; {most} is the most"));
+        }
+    }
+
+    /// Reports values of one key that more than one item of a list has.
+    fn once<'v, T: Hash + Eq + std::fmt::Display + 'v + ?Sized>(
+        &mut self,
+        key: &str,
+        list: &str,
+        values: impl Iterator<Item = (usize, &'v T)>,
+    ) {
+        let mut first: HashMap<&T, usize> = HashMap::new();
+        for (index, value) in values {
+            if let Some(before) = first.get(value) {
+                let (line, _) = self.source.position(&format!("{list}[{before}].{key}"));
+                let path = format!("{list}[{index}].{key}");
+                self.problem(&path, format!("`{value}` is taken already, in line {line}"));
+            } else {
+                first.insert(value, index);
+            }
+        }
+    }
+
+    /// Whether the file itself has a setting, its default apart.
+    fn given(&self, path: &str) -> bool {
+        self.source.node(path).is_some_and(|node| node.kind != Kind::Null)
+    }
+}
+
+/// The path of the mapping or list around a setting. A quoted name may contain dots; the shorter path
+/// that comes out then is around the setting as well.
+fn parent(path: &str) -> &str {
+    path.rfind(['.', '[']).and_then(|at| path.get(..at)).unwrap_or(path)
+}
+
+/// The values of a mapping with the path of each.
+fn each<'m, V>(
+    path: &str,
+    map: &'m BTreeMap<String, V>,
+) -> impl Iterator<Item = (String, &'m str, &'m V)> {
+    map.iter().map(move |(name, value)| (join(path, name), name.as_str(), value))
+}
+
+#[cfg(test)]
+mod tests;

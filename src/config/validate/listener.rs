@@ -1,0 +1,67 @@
+//! Rules of listeners.
+
+use std::collections::HashMap;
+
+use super::super::listener::{Bind, Limits, Listener};
+use super::super::pattern::is_token;
+use super::Check;
+use crate::units::ByteSize;
+
+/// The smallest head that clients are used to being able to send.
+const LEAST_HEADER_BYTES: ByteSize = ByteSize::kib(8);
+/// More than this is a body in disguise, and is held in memory for each request.
+const MOST_HEADER_BYTES: ByteSize = ByteSize::kib(1024);
+/// More fields than this are an attack on hash tables.
+const MOST_HEADERS: usize = 1000;
+
+pub(super) fn check(check: &mut Check<'_>, at: &str, listener: &Listener) {
+    check.name(&format!("{at}.name"), &listener.name);
+    if listener.protocols.is_empty() {
+        check.problem(&format!("{at}.protocols"), "is empty; write http1, http2 or both");
+    }
+    if let Some(via) = listener.forwarded.via.as_deref().filter(|via| !is_token(via)) {
+        check.problem(
+            &format!("{at}.forwarded.via"),
+            format!("`{via}` cannot stand in a Via field; write a name without spaces, or null"),
+        );
+    }
+    limits(check, &format!("{at}.limits"), &listener.limits);
+}
+
+fn limits(check: &mut Check<'_>, at: &str, limits: &Limits) {
+    let zeros = [
+        ("max_connections", limits.max_connections == 0),
+        ("max_requests_per_connection", limits.max_requests_per_connection == Some(0)),
+        ("header_timeout", limits.header_timeout.is_zero()),
+        ("body_timeout", limits.body_timeout.is_zero()),
+        ("idle_timeout", limits.idle_timeout.is_zero()),
+        ("http2.max_concurrent_streams", limits.http2.max_concurrent_streams == 0),
+    ];
+    for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
+        check.problem(&format!("{at}.{key}"), "is 0, so that nothing could pass");
+    }
+    let path = format!("{at}.header_bytes");
+    check.range(&path, limits.header_bytes, LEAST_HEADER_BYTES, MOST_HEADER_BYTES);
+    check.range(&format!("{at}.headers"), limits.headers, 1, MOST_HEADERS);
+}
+
+/// Addresses that two listeners, or a listener and the operator's, would both open.
+pub(super) fn binds<'v>(
+    check: &mut Check<'_>,
+    admin: &'v Bind,
+    listeners: impl Iterator<Item = (usize, &'v Listener)>,
+) {
+    let mut taken = HashMap::from([(admin.to_string(), "admin.bind".to_owned())]);
+    for (index, listener) in listeners {
+        let path = format!("listeners[{index}].bind");
+        let address = listener.bind.to_string();
+        if address.ends_with(":0") {
+            continue;
+        }
+        if let Some(other) = taken.get(&address) {
+            check.problem(&path, format!("`{address}` is taken already, by {other}"));
+        } else {
+            taken.insert(address, path);
+        }
+    }
+}
