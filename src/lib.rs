@@ -5,3 +5,4 @@ pub mod config;
 pub mod policy;
 pub mod telemetry;
 pub mod units;
+pub mod upstream;
