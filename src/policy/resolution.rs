@@ -176,16 +176,14 @@ impl Resolution {
         self.failures = self.failures.saturating_add(1);
         let doublings = (self.failures - 1).min(31);
         let backoff = bounds.shortest().saturating_mul(1 << doublings);
-        let mut transition = (self.failures == 1).then_some(Transition::Failing);
+        let transition = (self.failures == 1).then_some(Transition::Failing);
         if self.members.is_empty() {
             return (false, backoff, transition);
         }
         let left = bounds.keep_last_good.saturating_sub(now.saturating_duration_since(since));
-        let expired = left.is_zero();
-        if expired {
+        if left.is_zero() {
             self.members.clear();
-            transition = Some(Transition::Expired);
-            return (true, backoff, transition);
+            return (true, backoff, Some(Transition::Expired));
         }
         // Asking once more when the time is up makes the set end then, and not one wait later.
         (false, backoff.min(left), transition)

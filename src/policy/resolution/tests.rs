@@ -10,6 +10,11 @@ const BOUNDS: Bounds = Bounds {
     keep_last_good: Duration::from_secs(60),
 };
 
+#[expect(clippy::disallowed_methods, reason = "any instant will do as the first")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
 fn ip(last: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, last).into()
 }
@@ -25,7 +30,7 @@ fn good(last: &[u8]) -> Result<Answer, Failure> {
 /// Feeds answers one second apart and returns what each led to.
 fn run(bounds: Bounds, answers: Vec<Result<Answer, Failure>>) -> Vec<Update> {
     let mut state = Resolution::default();
-    let start = Instant::now();
+    let start = begin();
     answers
         .into_iter()
         .zip(0..)
@@ -78,7 +83,7 @@ fn the_last_good_set_outlives_every_kind_of_failure_for_its_time_and_then_ends()
     ];
     for kind in kinds {
         let mut state = Resolution::default();
-        let start = Instant::now();
+        let start = begin();
         state.on_answer(&BOUNDS, good(&[1]), start, 0.0);
         let failed = start + Duration::from_secs(1000);
         let update = state.on_answer(&BOUNDS, kind.clone(), failed, 0.0);
@@ -135,7 +140,7 @@ fn the_ttl_is_honoured_within_the_bounds_and_shortened_by_chance() {
         (1000, 0.9, 1000),
     ] {
         let answer = Answer { addresses: ips(&[1]), ttl: Duration::from_millis(ttl_ms) };
-        let update = Resolution::default().on_answer(&BOUNDS, Ok(answer), Instant::now(), random);
+        let update = Resolution::default().on_answer(&BOUNDS, Ok(answer), begin(), random);
         assert_eq!(update.next_in, Duration::from_millis(wait_ms), "{ttl_ms} {random}");
     }
 }
@@ -147,7 +152,7 @@ fn an_answer_that_is_too_large_keeps_the_addresses_that_are_in_use() {
         ttl: Duration::ZERO,
     };
     let mut state = Resolution::default();
-    let now = Instant::now();
+    let now = begin();
     state.on_answer(&BOUNDS, Ok(many(1000, 300)), now, 0.0);
     let first: Vec<_> = state.addresses().collect();
     assert_eq!(first.len(), MAX_ADDRESSES);
@@ -173,7 +178,7 @@ proptest! {
     ) {
         let bounds = Bounds { keep_last_good: Duration::from_secs(keep), ..BOUNDS };
         let mut state = Resolution::default();
-        let mut now = Instant::now();
+        let mut now = begin();
         let mut replayed: Option<Vec<IpAddr>> = None;
         let mut goods: Vec<Vec<IpAddr>> = vec![vec![]];
         let mut failing: Option<Instant> = None;

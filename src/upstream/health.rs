@@ -1,0 +1,137 @@
+//! One active health check: one GET over a connection of its own.
+//!
+//! When checks are due and what their results mean is decided elsewhere.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::address::EndpointAddress;
+use crate::clock;
+use crate::policy::health_check::Settings;
+
+/// How the check names itself.
+const USER_AGENT: HeaderValue = HeaderValue::from_static("outrigger-health");
+
+/// The most bytes of an answer's head that are read.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Asks an endpoint for its health once, over a new connection that is closed afterwards. `host` is
+/// the authority that the request names, such as `payments.internal:8080`. Only the head of the
+/// answer is read.
+///
+/// # Errors
+/// When no answer with an expected status came within `settings.timeout`; what happened.
+pub async fn check(
+    address: &EndpointAddress,
+    settings: &Settings,
+    host: &str,
+    http2: bool,
+) -> Result<(), String> {
+    let request = request(settings, host, http2)?;
+    let timeout: Duration = settings.timeout.get();
+    let answer = Box::pin(async {
+        let failed = |error: std::io::Error| format!("cannot connect to {address}: {error}");
+        match address {
+            EndpointAddress::Tcp(to) => {
+                let stream = TcpStream::connect(to).await.map_err(failed)?;
+                ask(stream, request, http2).await
+            }
+            EndpointAddress::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                ask(stream, request, http2).await
+            }
+        }
+    });
+    let Some(status) = clock::until(clock::now() + timeout, answer).await else {
+        return Err(format!("no answer within {}", settings.timeout));
+    };
+    let status = status?;
+    if (settings.expect.from..=settings.expect.to).contains(&status.as_u16()) {
+        Ok(())
+    } else {
+        Err(format!("the answer's status is {}, not {}", status.as_u16(), settings.expect))
+    }
+}
+
+/// HTTP/1.1 names the authority in `Host` and has the connection closed; HTTP/2 has a field of its
+/// own for the authority and forbids `Connection` (RFC 9113 section 8.2.2).
+fn request(settings: &Settings, host: &str, http2: bool) -> Result<Request<Empty<Bytes>>, String> {
+    let path = settings.path.as_str();
+    let invalid = |why: &dyn std::fmt::Display| {
+        format!("a check of path `{path}` at host `{host}` is not a valid request: {why}")
+    };
+    if !path.starts_with('/') {
+        return Err(invalid(&"the path has to start with `/`"));
+    }
+    let builder = Request::builder().method(Method::GET).header(header::USER_AGENT, USER_AGENT);
+    let builder = if http2 {
+        let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build();
+        builder.version(Version::HTTP_2).uri(uri.map_err(|error| invalid(&error))?)
+    } else {
+        let close = HeaderValue::from_static("close");
+        builder.uri(path).header(header::HOST, host).header(header::CONNECTION, close)
+    };
+    builder.body(Empty::new()).map_err(|error| invalid(&error))
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+    http2: bool,
+) -> Result<StatusCode, String> {
+    let io = TokioIo::new(stream);
+    let answer: hyper::Result<Response<Incoming>> = if http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.max_header_list_size(MAX_HEAD as u32);
+        match builder.handshake(io).await {
+            Ok((mut sender, connection)) => drive(sender.send_request(request), connection).await,
+            Err(error) => Err(error),
+        }
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(MAX_HEAD);
+        match builder.handshake(io).await {
+            Ok((mut sender, connection)) => drive(sender.send_request(request), connection).await,
+            Err(error) => Err(error),
+        }
+    };
+    // Dropping the answer with its body unread ends the connection.
+    answer.map(|answer| answer.status()).map_err(|error| said(&error))
+}
+
+/// Runs the connection for as long as the answer is waited for. A connection that ends has either
+/// handed over the answer or made the wait for it fail, so it is the answer that decides.
+async fn drive<T>(
+    answer: impl Future<Output = hyper::Result<T>>,
+    connection: impl Future<Output = hyper::Result<()>>,
+) -> hyper::Result<T> {
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
+}
+
+/// The error with its causes, which hyper leaves out of its own text.
+fn said(error: &hyper::Error) -> String {
+    let mut text = format!("the request failed: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
