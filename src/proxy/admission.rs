@@ -37,7 +37,7 @@ pub async fn rate_limit(
         Verdict::Wait(wait) => wait,
         Verdict::Refused { retry_after } => retry_after,
     };
-    Err(Refusal::rate_limited(retry_after, limiter.policy(settings)))
+    Err(Refusal::rate_limited(retry_after, limiter.policy()))
 }
 
 /// Whether a wait ends before the request's deadline.

@@ -75,8 +75,9 @@ pub async fn run(
     outbound: &mut Outbound,
 ) -> Result<Tried, Refusal> {
     let now = clock::now();
-    let end = timeout::try_deadline(route.per_try, ctx.deadline, now);
-    let remaining = end.map(|end| end.saturating_duration_since(now));
+    let timeouts = &route.settings.timeouts;
+    let end = timeout::try_deadline(timeouts, route.max_attempts, now, ctx.deadline);
+    let remaining = timeout::remaining(now, end, ctx.deadline);
     if remaining.is_some_and(|remaining| remaining.is_zero()) {
         return Err(Reason::Deadline.into());
     }
@@ -102,7 +103,7 @@ pub async fn run(
     }
     let mut underway =
         Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began: now };
-    let connect_by = Upstream::connect_by(now, *route.settings.timeouts.connect, end);
+    let connect_by = timeout::connect_deadline(timeouts, now, end);
     let ended = send(ctx, upstream, &endpoint, request, connect_by, end).await;
     let now = clock::now();
     let latency = now.saturating_duration_since(underway.began);

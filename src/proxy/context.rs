@@ -125,8 +125,9 @@ impl Context {
             }
         }
         let is_error = reason.is_some() || self.status.is_some_and(|status| status >= 500);
-        let settings = self.worker.access_settings();
-        if access_log::should_log(&settings, is_error, fastrand::f64()) {
+        let live = self.worker.proxy.live();
+        let settings = &live.snapshot.config.telemetry.access_log;
+        if access_log::should_log(settings, is_error, fastrand::f64()) {
             self.log(reason, duration);
         }
     }

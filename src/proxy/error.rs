@@ -43,10 +43,10 @@ impl Refusal {
     /// A limit that lets the next request pass after a time.
     pub fn rate_limited(retry_after: Duration, policy: rate_limit::Policy) -> Self {
         let fields = RateLimitFields {
-            limit: policy.limit,
-            window: policy.window,
+            quota: u64::from(policy.limit),
+            window: policy.window.as_secs().max(1),
             remaining: 0,
-            reset: retry_after,
+            reset: retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0),
         };
         Self {
             retry_after: Some(retry_after),

@@ -25,7 +25,7 @@ use self::site::Site;
 use crate::clock;
 use crate::config::{self, Config, Environment, Problem};
 use crate::shared::Shared;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, problem};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::{Metrics, Reload};
@@ -39,7 +39,7 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
-    environment: Box<dyn Environment>,
+    environment: Box<dyn Environment + Send + Sync>,
     log: LogControl,
     draining: AtomicBool,
     /// Told of every new configuration.
@@ -69,6 +69,12 @@ pub struct Reloaded {
 }
 
 impl Live {
+    /// A listener's settings, and its place in the configuration, by which routes know it.
+    fn site(&self, listener: &str) -> Option<(usize, Arc<Site>)> {
+        let (index, _) = self.snapshot.listener(listener)?;
+        Some((index, Arc::clone(self.sites.get(index)?)))
+    }
+
     fn compile(
         text: &str,
         environment: &dyn Environment,
@@ -82,7 +88,7 @@ impl Live {
             match Site::compile(listener) {
                 Ok(site) => sites.push(Arc::new(site)),
                 Err(message) => problems
-                    .push(loaded.source.problem(&format!("listeners[{index}].forwarded"), message)),
+                    .push(problem(&loaded.source, &format!("listeners[{index}].forwarded"), message)),
             }
         }
         if !problems.is_empty() {
@@ -100,7 +106,7 @@ impl Proxy {
     /// All that is wrong with the file.
     pub fn start(
         text: &str,
-        environment: Box<dyn Environment>,
+        environment: Box<dyn Environment + Send + Sync>,
         metrics: Arc<Metrics>,
         log: LogControl,
     ) -> Result<Self, Vec<Problem>> {

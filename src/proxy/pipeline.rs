@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Version, request};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
 use super::admission;
@@ -17,11 +17,12 @@ use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
+use super::Live;
 use crate::clock;
 use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
-use crate::snapshot::Snapshot;
+use crate::snapshot::rewrite;
 use crate::snapshot::matcher::{Found, Target as Wanted};
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
@@ -33,14 +34,11 @@ pub async fn handle(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let snapshot = worker.proxy.snapshot();
     let mut ctx = Context::begin(&worker, &peer, &request);
-    match admit(&snapshot, &mut ctx, request) {
-        Ok((site, found, parts, body)) => {
-            // The route is all that is held on to: the snapshot may be replaced meanwhile.
-            drop(snapshot);
-            forward(ctx, site, found, parts, body).await
-        }
+    // The route and the listener's site are all that is held on to: the rest may be replaced meanwhile.
+    let admitted = admit(&worker.proxy.live(), &mut ctx, request);
+    match admitted {
+        Ok((site, matched, parts, body)) => forward(ctx, site, matched, parts, body).await,
         Err(refusal) => refusal.answer(ctx),
     }
 }
@@ -49,16 +47,19 @@ pub async fn handle(
 struct Matched {
     route: Arc<Route>,
     found: Found,
+    /// The names of the captures; empty unless the route rewrites.
+    names: Vec<Box<str>>,
 }
 
 /// Checks the head and finds the route.
 fn admit(
-    snapshot: &Snapshot,
+    live: &Live,
     ctx: &mut Context,
     request: Request<Incoming>,
 ) -> Result<(Arc<Site>, Matched, request::Parts, Incoming), Refusal> {
     let (mut parts, body) = request.into_parts();
-    let (index, site) = ctx.worker.proxy.site(snapshot, &ctx.peer.listener);
+    let snapshot = &live.snapshot;
+    let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
     if let Some(detail) = framing::ambiguous_framing(&parts) {
         return Err(Refusal::bad_request(detail));
     }
@@ -84,7 +85,11 @@ fn admit(
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), &parts.headers);
-    Ok((site, Matched { route, found }, parts, body))
+    let names = match &route.rewrite {
+        Some(_) => snapshot.matcher.capture_names(found.index).to_vec(),
+        None => Vec::new(),
+    };
+    Ok((site, Matched { route, found, names }, parts, body))
 }
 
 /// Takes an admitted request through its route's policies to its answer.
@@ -128,27 +133,36 @@ async fn attempts(
     target: &Target,
     outbound: &mut Outbound,
 ) -> Result<Answer, Refusal> {
-    let mut last: Option<Answer> = None;
-    let mut waited = Duration::ZERO;
+    let mut so_far = SoFar::default();
     loop {
         let tried = match attempt::run(ctx, route, target, outbound).await {
             Ok(tried) => tried,
-            Err(refusal) => return last.ok_or(refusal),
+            Err(refusal) => return so_far.answer.ok_or(refusal),
         };
-        let wait = again(ctx, route, target, outbound, &tried, waited);
-        match (wait, tried.answer) {
-            (None, Ok(answer)) => return Ok(answer),
-            (None, Err(reason)) => return last.ok_or(reason.into()),
-            (Some(_), Ok(answer)) => last = Some(answer),
-            (Some(_), Err(_)) => {}
+        let wait = again(ctx, route, target, outbound, &tried, &mut so_far);
+        let Some(wait) = wait else {
+            return tried.answer.or_else(|reason| so_far.answer.ok_or(reason.into()));
+        };
+        if let Ok(answer) = tried.answer {
+            so_far.answer = Some(answer);
         }
-        let Some(wait) = wait else { continue };
         route.metrics.retries.inc();
-        waited = wait;
+        so_far.waited = wait;
         if !wait.is_zero() {
             clock::sleep(wait).await;
         }
     }
+}
+
+/// What earlier attempts of a request leave to the next.
+#[derive(Default)]
+struct SoFar {
+    /// The last real answer, kept unread.
+    answer: Option<Answer>,
+    /// The wait before the last attempt.
+    waited: Duration,
+    /// Whether a peer's overload protection has answered.
+    shed: bool,
 }
 
 /// Whether to try again, and after which wait: the policy, then the budget.
@@ -158,7 +172,7 @@ fn again(
     target: &Target,
     outbound: &Outbound,
     tried: &Tried,
-    waited: Duration,
+    so_far: &mut SoFar,
 ) -> Option<Duration> {
     let settings = &route.settings.retry;
     let now = clock::now();
@@ -170,24 +184,26 @@ fn again(
         keyed: false,
         inbound_attempt: ctx.inbound_attempts,
     };
-    let ended = retry::Ended {
-        attempt: ctx.attempts,
-        previous_wait: waited,
+    let attempt = retry::Attempt {
+        number: ctx.attempts,
         outcome: &tried.outcome,
         has_header: &has_header,
+        previous_wait: so_far.waited,
         trial: tried.trial,
-        remaining: ctx.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+        shed_before: std::mem::replace(&mut so_far.shed, so_far.shed || tried.outcome.peer_shed),
     };
-    let (after, unsent) = match retry::decide(settings, &request, &ended, fastrand::f64()) {
+    let remaining = ctx.deadline.map(|deadline| deadline.saturating_duration_since(now));
+    let decision = retry::decide(settings, &request, &attempt, remaining, fastrand::f64());
+    let (after, cost_half) = match decision {
         Decision::Stop(None) => return None,
         Decision::Stop(Some(why)) => return suppress(ctx, route, why),
-        Decision::Retry { after, unsent } => (after, unsent),
+        Decision::Retry { after, cost_half } => (after, cost_half),
     };
     if settings.mode == Mode::Observe {
         route.metrics.would(Would::Retry);
         return None;
     }
-    let cost = if unsent { Cost::Half } else { Cost::Whole };
+    let cost = if cost_half { Cost::Half } else { Cost::Whole };
     if !target.upstream.withdraw(cost, now) {
         return suppress(ctx, route, Suppressed::Budget);
     }
@@ -225,31 +241,32 @@ fn prepare(
     // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the body.
     parts.headers.remove(http::header::EXPECT);
     site.forwarding.request(&mut parts.headers, &ctx.peer.client, false, parts.version);
-    let uri = match &route.rewrite {
-        Some(rewrite) => {
-            rewrite.host(&mut parts.headers);
-            rewrite.uri(&parts.uri, &captures(matched, parts.uri.path()))
-        }
-        None => origin_form(parts.uri),
-    };
-    let uri = uri.map_err(|_| Refusal::bad_request("the rewritten path is not a valid path"))?;
+    let uri = target_of(matched, &mut parts)?;
     route.request_ops.apply(&mut parts.headers);
     Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
 }
 
-fn captures<'a>(matched: &'a Matched, path: &'a str) -> Vec<(&'a str, &'a str)> {
-    matched.found.captures(path).collect()
-}
-
-/// The target as an origin server wants it: the path and query alone (RFC 9112, 3.2.1).
-fn origin_form(uri: http::Uri) -> Result<http::Uri, http::Error> {
-    if uri.scheme().is_none() && uri.authority().is_none() {
-        return Ok(uri);
-    }
-    let path = uri.into_parts().path_and_query;
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = Some(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
-    Ok(http::Uri::from_parts(parts)?)
+/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten if the
+/// route says so.
+fn target_of(matched: &Matched, parts: &mut request::Parts) -> Result<Uri, Refusal> {
+    let route = &matched.route;
+    let path = match &route.rewrite {
+        Some(rewrite) => {
+            rewrite.apply_host(&mut parts.headers);
+            let path = parts.uri.path();
+            let values = |(place, name): (usize, &Box<str>)| {
+                Some((&**name, matched.found.captures.get(place, path)?))
+            };
+            let captures: Vec<_> = matched.names.iter().enumerate().filter_map(values).collect();
+            let prefix = route.settings.matches.path_prefix.as_ref();
+            let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
+            let within = rewrite::Matched { prefix, captures: &captures };
+            rewrite.target(&parts.uri, within).map_err(Refusal::bad_request)?
+        }
+        None if parts.uri.authority().is_none() => return Ok(std::mem::take(&mut parts.uri)),
+        None => rewrite::origin_form(&parts.uri),
+    };
+    Ok(Uri::from(path))
 }
 
 /// The upstream's answer as it goes to the client.

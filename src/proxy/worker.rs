@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Proxy;
 use super::body::RequestBody;
-use crate::config::telemetry::AccessLog;
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::pool::Pools;
 
@@ -24,11 +23,5 @@ impl Worker {
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, metrics: Arc<WorkerMetrics>) -> Self {
         Self { proxy, pools: Rc::default(), metrics }
-    }
-
-    /// Which requests are logged, as the configuration in force says.
-    #[must_use]
-    pub fn access_settings(&self) -> AccessLog {
-        self.proxy.snapshot().config.telemetry.access_log.clone()
     }
 }

@@ -8,14 +8,15 @@ use crate::policy::circuit_breaker::{
     Breaker, Open, Permit, Settings, State, Transition, Verdict, View,
 };
 use crate::shared::Shared;
-use crate::telemetry::metrics::BreakerMetrics;
+use crate::telemetry::metrics::{BreakerMetrics, BreakerState, RouteMetrics, Would};
 
 /// A breaker with its names and metrics.
 pub struct Circuit {
     route: Arc<str>,
     upstream: Arc<str>,
     machine: Shared<Breaker>,
-    metrics: BreakerMetrics,
+    metrics: Arc<BreakerMetrics>,
+    route_metrics: Arc<RouteMetrics>,
 }
 
 /// Leave to send one attempt; the circuit learns its outcome, or that there was none when this is
@@ -28,8 +29,13 @@ pub struct Pass {
 impl Circuit {
     /// A closed circuit.
     #[must_use]
-    pub fn new(route: Arc<str>, upstream: Arc<str>, metrics: BreakerMetrics) -> Self {
-        Self { route, upstream, machine: Shared::new(Breaker::new()), metrics }
+    pub fn new(
+        route: Arc<str>,
+        upstream: Arc<str>,
+        metrics: Arc<BreakerMetrics>,
+        route_metrics: Arc<RouteMetrics>,
+    ) -> Self {
+        Self { route, upstream, machine: Shared::new(Breaker::new()), metrics, route_metrics }
     }
 
     /// Asks for leave to send an attempt.
@@ -46,19 +52,14 @@ impl Circuit {
         if settings.mode == Mode::Off {
             return Ok(off);
         }
-        let (before, answer, after) = {
-            let mut machine = self.machine.lock();
-            let before = machine.state(settings, now);
-            let answer = machine.admit(settings, now, random);
-            (before, answer, machine.state(settings, now))
-        };
-        if before != after {
-            self.tell(before, after, "the wait is over");
-        }
+        let answer = self.machine.lock().admit(settings, now, random);
         match answer {
-            Ok(permit) => Ok(Pass { circuit: Arc::clone(self), permit: Some(permit) }),
+            Ok(permit) => {
+                self.tell_of(permit.transition());
+                Ok(Pass { circuit: Arc::clone(self), permit: Some(permit) })
+            }
             Err(_) if settings.mode == Mode::Observe => {
-                self.metrics.would_reject.inc();
+                self.route_metrics.would(Would::CircuitBreaker);
                 Ok(off)
             }
             Err(open) => Err(open),
@@ -66,14 +67,14 @@ impl Circuit {
     }
 
     /// Opens the circuit until it is closed by hand.
-    pub fn isolate(&self, settings: &Settings, now: Instant) {
-        let transition = self.machine.lock().isolate(settings, now);
+    pub fn isolate(&self) {
+        let transition = self.machine.lock().isolate();
         self.tell_of(transition);
     }
 
     /// Closes the circuit by hand.
-    pub fn close(&self, settings: &Settings, now: Instant) {
-        let transition = self.machine.lock().close(settings, now);
+    pub fn close(&self) {
+        let transition = self.machine.lock().close();
         self.tell_of(transition);
     }
 
@@ -85,7 +86,7 @@ impl Circuit {
     /// Sets the state's gauge, for what only time has changed.
     pub fn measure(&self, settings: &Settings, now: Instant) {
         let state = self.machine.lock().state(settings, now);
-        self.metrics.state.set(gauge(state));
+        self.metrics.show(shown(state));
     }
 
     fn tell_of(&self, transition: Option<Transition>) {
@@ -95,8 +96,7 @@ impl Circuit {
     }
 
     fn tell(&self, from: State, to: State, cause: &str) {
-        self.metrics.state.set(gauge(to));
-        self.metrics.entered(to);
+        self.metrics.entered(shown(to));
         tracing::warn!(
             route = %self.route,
             upstream = %self.upstream,
@@ -131,12 +131,12 @@ impl Drop for Pass {
     }
 }
 
-const fn gauge(state: State) -> i64 {
+const fn shown(state: State) -> BreakerState {
     match state {
-        State::Closed => 0,
-        State::Open => 1,
-        State::HalfOpen => 2,
-        State::Ramping => 3,
-        State::Isolated => 4,
+        State::Closed => BreakerState::Closed,
+        State::Open => BreakerState::Open,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::Ramping => BreakerState::Ramping,
+        State::Isolated => BreakerState::Isolated,
     }
 }

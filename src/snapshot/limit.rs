@@ -1,7 +1,6 @@
 //! The rate limiter of a route, on the process's clock.
 
-use governor::clock::{Clock, Reference};
-use governor::nanos::Nanos;
+use governor::clock::Clock;
 
 use crate::clock;
 use crate::policy::rate_limit::Limiter;

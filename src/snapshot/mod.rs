@@ -17,7 +17,8 @@ use std::sync::Arc;
 use self::matcher::Matcher;
 use self::route::Route;
 use crate::config::listener::Listener;
-use crate::config::{Config, Loaded, Problem, Source};
+use crate::config::problem::Place;
+use crate::config::{Config, Loaded, Problem, Secrets, Source};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{State, Upstream, keeper};
 
@@ -36,7 +37,7 @@ pub struct Snapshot {
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// What was substituted into the file and must never be printed.
-    pub secrets: crate::config::Secrets,
+    pub secrets: Secrets,
 }
 
 impl Snapshot {
@@ -68,13 +69,14 @@ impl Snapshot {
             match Route::compile(settings, known, &upstreams, metrics) {
                 Ok(route) => routes.push(Arc::new(route)),
                 Err((key, message)) => {
-                    problems.push(source.problem(&format!("routes[{index}].{key}"), message));
+                    problems.push(problem(&source, &format!("routes[{index}].{key}"), message));
                 }
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
+        let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         Ok(Self { config, hash, generation, matcher, routes, upstreams, secrets })
     }
@@ -142,25 +144,32 @@ fn matcher(config: &Config, source: &Source) -> Result<Matcher, Vec<Problem>> {
     let matches: Vec<_> = config.routes.iter().map(|route| &route.matches).collect();
     let listeners: Vec<String> = config.listeners.iter().map(|l| l.name.clone()).collect();
     let matcher = Matcher::compile(&matches, &listeners).map_err(|errors| {
-        let problem = |(index, key, message): (usize, String, String)| {
-            source.problem(&format!("routes[{index}].match.{key}"), message)
+        let at = |(index, key, message): matcher::Problem| {
+            problem(source, &format!("routes[{index}].match.{key}"), message)
         };
-        errors.into_iter().map(problem).collect::<Vec<_>>()
+        errors.into_iter().map(at).collect::<Vec<_>>()
     })?;
     let shadowed = matcher.shadowed();
     if shadowed.is_empty() {
         return Ok(matcher);
     }
     let name = |index: usize| config.routes.get(index).map_or("", |route| route.name.as_str());
-    let problem = |(index, by): (usize, usize)| {
+    let at = |(index, by): (usize, usize)| {
         let message = format!(
             "route `{}` can never match: `{}` takes every request that it would",
             name(index),
             name(by)
         );
-        source.problem(&format!("routes[{index}].match"), message)
+        problem(source, &format!("routes[{index}].match"), message)
     };
-    Err(shadowed.into_iter().map(problem).collect())
+    Err(shadowed.into_iter().map(at).collect())
+}
+
+/// A problem at the place of a setting.
+#[must_use]
+pub fn problem(source: &Source, path: &str, message: String) -> Problem {
+    let (line, column) = source.position(path);
+    Problem::new(Place { line, column }, path, message)
 }
 
 fn compile_upstream(

@@ -103,7 +103,8 @@ impl Rewrite {
 }
 
 /// The target's path and query as they came; `/` where an absolute form has no path.
-fn origin_form(uri: &Uri) -> PathAndQuery {
+#[must_use]
+pub fn origin_form(uri: &Uri) -> PathAndQuery {
     match uri.path_and_query() {
         Some(target) if target.as_str().starts_with('?') => {
             // An absolute form may have a query and no path (RFC 9112, 3.2.1).

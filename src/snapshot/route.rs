@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::circuit::Circuit;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::ops::CompiledOps;
-use super::rewrite::CompiledRewrite;
+use super::rewrite::Rewrite;
 use crate::config::route::Route as Settings;
-use crate::policy::{Mode, timeout};
+use crate::policy::Mode;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Upstream;
 
@@ -22,7 +21,7 @@ pub struct Route {
     /// Where its requests go.
     pub targets: Vec<Target>,
     /// Its metrics.
-    pub metrics: RouteMetrics,
+    pub metrics: Arc<RouteMetrics>,
     /// Its rate limiter, if it has one.
     pub limiter: Option<Arc<RouteLimiter>>,
     /// Changes of header fields on the way to the upstream.
@@ -30,9 +29,9 @@ pub struct Route {
     /// Changes of header fields on the way back.
     pub response_ops: CompiledOps,
     /// Changes of path and host.
-    pub rewrite: Option<CompiledRewrite>,
-    /// The time of one attempt.
-    pub per_try: Option<Duration>,
+    pub rewrite: Option<Rewrite>,
+    /// The most attempts of one request.
+    pub max_attempts: u32,
     total_weight: u32,
 }
 
@@ -58,6 +57,7 @@ impl Route {
         metrics: &Metrics,
     ) -> Result<Self, (&'static str, String)> {
         let name: Arc<str> = settings.name.as_str().into();
+        let route_metrics = known.map_or_else(|| metrics.route(&name), |k| Arc::clone(&k.metrics));
         let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
         let several = settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight));
         let mut targets = Vec::new();
@@ -68,7 +68,8 @@ impl Route {
             let circuit = known.and_then(|known| known.circuit(&upstream.name)).cloned();
             let circuit = circuit.unwrap_or_else(|| {
                 let of = metrics.breaker(&name, &upstream.name);
-                Arc::new(Circuit::new(Arc::clone(&name), Arc::clone(&upstream.name), of))
+                let to = Arc::clone(&upstream.name);
+                Arc::new(Circuit::new(Arc::clone(&name), to, of, Arc::clone(&route_metrics)))
             });
             targets.push(Target { upstream: Arc::clone(upstream), circuit, weight });
         }
@@ -78,15 +79,14 @@ impl Route {
         };
         let headers = &settings.headers;
         Ok(Self {
-            metrics: known.map_or_else(|| metrics.route(&name), |known| known.metrics.clone()),
+            metrics: route_metrics,
             limiter: limiter(settings, known),
             request_ops: CompiledOps::compile(&headers.request)
                 .map_err(|message| ("headers.request", message))?,
             response_ops: CompiledOps::compile(&headers.response)
                 .map_err(|message| ("headers.response", message))?,
-            rewrite: CompiledRewrite::compile(settings.rewrite.as_ref(), &settings.matches)
-                .map_err(|message| ("rewrite", message))?,
-            per_try: timeout::per_try(&settings.timeouts, max_attempts),
+            rewrite: rewrite(settings)?,
+            max_attempts,
             total_weight: targets.iter().map(|target| target.weight).sum(),
             name,
             settings: settings.clone(),
@@ -129,4 +129,10 @@ fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteL
         Some(running) => Arc::clone(running),
         None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
     })
+}
+
+fn rewrite(settings: &Settings) -> Result<Option<Rewrite>, (&'static str, String)> {
+    let Some(rewrite) = &settings.rewrite else { return Ok(None) };
+    let rewrite = Rewrite::compile(rewrite).map_err(|message| ("rewrite", message))?;
+    Ok(Some(rewrite))
 }

@@ -31,7 +31,7 @@ pub struct Endpoint {
     /// The zone that it is in.
     pub zone: Option<Arc<str>>,
     /// Its metrics.
-    pub metrics: EndpointMetrics,
+    pub metrics: Arc<EndpointMetrics>,
     in_flight: AtomicUsize,
     ejected: AtomicBool,
     unhealthy: AtomicBool,
@@ -74,7 +74,7 @@ impl Endpoint {
         address: EndpointAddress,
         weight: u32,
         zone: Option<Arc<str>>,
-        metrics: EndpointMetrics,
+        metrics: Arc<EndpointMetrics>,
         returned: Option<Instant>,
     ) -> Self {
         let name: Arc<str> = address.to_string().into();
@@ -178,6 +178,7 @@ impl Endpoint {
 
     /// Learns from an attempt that ended. True when the thresholds of ejection are crossed.
     pub fn learn(&self, settings: &Settings, outcome: &Outcome, failure: bool, now: Instant) -> bool {
+        let began = now.checked_sub(outcome.latency).unwrap_or(now);
         let mut state = self.state.lock();
         if failure {
             let hint = match outcome.hint {
@@ -190,7 +191,9 @@ impl Endpoint {
         }
         // An overloaded peer that shed the request is slow, not broken.
         let hard = failure && outcome.status() != Some(429);
-        state.ejection.record(&settings.ejection, hard, now) == Verdict::Eject
+        // What began before an ejection says nothing of the time after it.
+        state.ejection.counts(began)
+            && state.ejection.record(&settings.ejection, hard, now) == Verdict::Eject
     }
 
     /// Learns the latency so far of an attempt that was given up.
@@ -217,7 +220,7 @@ impl Endpoint {
             state.returned = Some(now);
         }
         drop(state);
-        self.metrics.healthy.set(i64::from(healthy));
+        self.metrics.healthy.set(usize::from(healthy));
         Some(healthy)
     }
 

@@ -9,12 +9,13 @@ use tokio::task::JoinSet;
 
 use super::address::{EndpointAddress, Target};
 use super::endpoint::Endpoint;
-use super::resolve::{Bounds, Resolver, keep_resolved};
+use super::resolve::{Resolver, keep_resolved};
 use super::set::Spec;
 use super::{Upstream, health};
 use crate::clock;
 use crate::config::upstream::{Dns, Protocol, Refresh};
-use crate::policy::health_check::{self, next_wait};
+use crate::policy::health_check::{self, Health};
+use crate::policy::resolution::Bounds;
 use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 
@@ -155,6 +156,6 @@ async fn check_one(
             ),
             _ => {}
         }
-        clock::sleep(next_wait(&settings, fastrand::f64())).await;
+        clock::sleep(Health::next_wait(&settings, fastrand::f64())).await;
     }
 }

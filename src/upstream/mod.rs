@@ -53,7 +53,7 @@ pub struct State {
     /// The connections that are open.
     pub connections: Arc<Connections>,
     /// Its metrics.
-    pub metrics: UpstreamMetrics,
+    pub metrics: Arc<UpstreamMetrics>,
     budget: Shared<Budget>,
     turn: AtomicUsize,
     /// One publication at a time, so that two sources of addresses do not undo each other.
@@ -63,7 +63,7 @@ pub struct State {
 impl State {
     /// A state with no endpoint yet.
     #[must_use]
-    pub fn new(metrics: UpstreamMetrics) -> Self {
+    pub fn new(metrics: Arc<UpstreamMetrics>) -> Self {
         Self {
             endpoints: ArcSwap::default(),
             connections: Arc::default(),
@@ -121,11 +121,12 @@ impl Upstream {
         if !ejection::may_eject(&self.settings.ejection, out, set.endpoints.len()) {
             return;
         }
-        self.state.metrics.ejected(self.settings.ejection.mode == Mode::Observe);
         if self.settings.ejection.mode == Mode::Observe {
+            self.state.metrics.would_eject.inc();
             tracing::info!(upstream = %self.name, endpoint = %endpoint.name, "would eject endpoint");
             return;
         }
+        self.state.metrics.ejections.inc();
         let period = endpoint.eject(&self.settings, now, fastrand::f64());
         tracing::warn!(
             upstream = %self.name,
@@ -143,10 +144,10 @@ impl Upstream {
         self.state.endpoints.store(Arc::new(new));
     }
 
-    /// The time that one attempt may take to connect.
-    #[must_use]
-    pub fn connect_by(now: Instant, connect: Duration, attempt_end: Option<Instant>) -> Instant {
-        let by = now + connect;
-        attempt_end.map_or(by, |end| end.min(by))
+    /// Builds the set anew under changed settings, with the endpoints that are known.
+    pub fn rebuild(&self, metrics: &Metrics) {
+        let specs: Vec<Spec> =
+            self.state.endpoints.load().endpoints.iter().map(|e| e.spec()).collect();
+        self.publish(metrics, &specs);
     }
 }

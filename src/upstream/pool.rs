@@ -15,12 +15,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::Upstream;
+use super::{LocalExecutor, Upstream};
 use super::connect::connect;
 use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
-use super::local::LocalExecutor;
 use crate::clock;
 use crate::config::upstream::{Pool as Settings, Protocol};
 use crate::policy::outcome::{End, Outcome};
@@ -176,7 +175,7 @@ where
             handshake.map_err(Cause::Http)
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await)?;
-        upstream.state.metrics.connection_opened();
+        upstream.state.metrics.connections_opened.inc();
         tokio::task::spawn_local(async move {
             // Its errors reach us through the exchange that they break.
             let _ = driver.await;
@@ -259,7 +258,7 @@ where
             handshake.map_err(Cause::Http)
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await)?;
-        upstream.state.metrics.connection_opened();
+        upstream.state.metrics.connections_opened.inc();
         tokio::task::spawn_local(async move {
             let _ = driver.await;
         });
