@@ -2,9 +2,9 @@
 //!
 //! What is watched is the folder, because a file is rarely changed in place: editors rename a new
 //! file over it, and Kubernetes swaps the `..data` link that it is reached through. Events only say
-//! that it is time to look; what decides is the content. A slow poll looks as well, for changes that
-//! no event tells of: behind links to other folders, on network file systems, after the folder itself
-//! was replaced, or where the system has no watch left to give.
+//! that it is time to look; what decides is the content. A slow poll looks as well, for changes
+//! that no event tells of: behind links to other folders, on network file systems, after the folder
+//! itself was replaced, or where the system has no watch left to give.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
