@@ -10,3 +10,4 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod units;
 pub mod upstream;
+pub mod watch;

@@ -1,8 +1,8 @@
 //! Which addresses does a name stand for, and when to ask again?
 //!
-//! Name servers answer in part, answer nothing, or fail for a while, and none of that means that the
-//! servers behind the name are gone. So an address leaves the set only when successive good answers
-//! lack it, and a failure keeps the whole set for a bounded time. Nothing is asked here.
+//! Name servers answer in part, answer nothing, or fail for a while, and none of that means that
+//! the servers behind the name are gone. So an address leaves the set only when successive good
+//! answers lack it, and a failure keeps the whole set for a bounded time. Nothing is asked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

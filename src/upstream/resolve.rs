@@ -1,8 +1,8 @@
 //! Names to addresses, again and again: by the TTL of the answer, within bounds.
 //!
 //! [`Resolver`] asks once, [`keep_resolved`] keeps asking and publishes each change. What an answer
-//! or a failure does to the set is decided in [`crate::policy::resolution`]. Nothing is cached here,
-//! because a TTL that is counted down twice would hide changes; the name servers do that.
+//! or a failure does to the set is decided in [`crate::policy::resolution`]. Nothing is cached
+//! here, because a TTL that is counted down twice would hide changes; the name servers do that.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -42,8 +42,8 @@ const LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 const MAX_FILE: u64 = 4 << 20;
 
 /// Asks for the addresses of names: IPv4 and IPv6 together, by the hosts file first and the name
-/// servers, search domains and `ndots` of `resolv.conf(5)` then. Both files are read again when they
-/// have changed.
+/// servers, search domains and `ndots` of `resolv.conf(5)` then. Both files are read again when
+/// they have changed.
 pub struct Resolver {
     source: Source,
     current: Mutex<Current>,
@@ -68,8 +68,8 @@ struct Current {
 type Stamp = (SystemTime, u64);
 
 impl Resolver {
-    /// A resolver with the settings of the system. Without a readable `/etc/resolv.conf` it asks the
-    /// name server of the local machine, as `resolv.conf(5)` says.
+    /// A resolver with the settings of the system. Without a readable `/etc/resolv.conf` it asks
+    /// the name server of the local machine, as `resolv.conf(5)` says.
     ///
     /// # Errors
     /// When the client of the name servers cannot be built.
@@ -214,8 +214,8 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// The addresses of the hosts file. It is asked here, before any search domain is tried, because the
-/// client asks it only after them.
+/// The addresses of the hosts file. It is asked here, before any search domain is tried, because
+/// the client asks it only after them.
 fn in_hosts(hosts: &Hosts, name: &Name) -> Option<Vec<IpAddr>> {
     let of = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
     let found = [of(RecordType::A), of(RecordType::AAAA)];
@@ -225,8 +225,8 @@ fn in_hosts(hosts: &Hosts, name: &Name) -> Option<Vec<IpAddr>> {
 }
 
 /// Leaves out a whole address family that this machine has no route for, if the other one has:
-/// avoiding unusable destinations, RFC 6724 section 6 rule 1. Names are often in both families where
-/// the network is in one.
+/// avoiding unusable destinations, RFC 6724 section 6 rule 1. Names are often in both families
+/// where the network is in one.
 fn usable(addresses: Vec<IpAddr>, has_route: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv4);
     let reached = |family: &[IpAddr]| family.iter().any(|ip| has_route(*ip));
@@ -240,8 +240,8 @@ fn usable(addresses: Vec<IpAddr>, has_route: impl Fn(IpAddr) -> bool) -> Vec<IpA
     }
 }
 
-/// Whether there is a route to an address. Connecting a datagram socket looks the route up and sends
-/// nothing, so the port does not matter; it is the one of the discard protocol.
+/// Whether there is a route to an address. Connecting a datagram socket looks the route up and
+/// sends nothing, so the port does not matter; it is the one of the discard protocol.
 fn has_route(ip: IpAddr) -> bool {
     let any: IpAddr =
         if ip.is_ipv4() { [0; 4].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
