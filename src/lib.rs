@@ -1,7 +1,11 @@
 //! Outrigger: a sidecar resilience proxy.
 
+pub mod admin;
+pub mod app;
+pub mod check;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod policy;
 pub mod proxy;
 pub mod server;

@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod command;
+
+/// A sidecar resilience proxy: timeouts, retries, breakers and limits from one YAML file.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve under FILE until SIGTERM; SIGHUP reads it again.
+    Run {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Print every problem of FILE, with line, column and suggestion; exit 1 if there is one.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration file, for editors.
+    Schema,
+    /// Ask a running proxy whether it is ready; exit 0 if it is.
+    Health {
+        /// Its admin address.
+        #[arg(default_value = "127.0.0.1:15000")]
+        admin: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { file } => command::run(&file),
+        Command::Check { file } => command::check(&file),
+        Command::Schema => command::schema(),
+        Command::Health { admin } => command::health(&admin),
+    }
+}
+
+/// A file's name as the user wrote it.
+fn shown(file: &Path) -> String {
+    file.display().to_string()
+}

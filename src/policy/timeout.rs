@@ -4,10 +4,6 @@
 //! caller's deadline less an offset that lets our answer reach the caller in time. Every attempt
 //! has its own end inside of it, and tells the upstream what is left of that: relative lengths of
 //! time only, so that no two clocks have to agree.
-//!
-//! The `parse_*` and `format_*` functions read and write the values of the header fields that carry
-//! deadlines. A value that is not exactly of the form is no value: a deadline that cannot be read
-//! must not fail a request. What is written never exceeds what is left.
 
 use std::time::{Duration, Instant};
 
@@ -20,16 +16,6 @@ use crate::units::Period;
 mod tests;
 
 
-
-/// The units of a `grpc-timeout` in nanoseconds, from the finest.
-const GRPC_UNITS: [(char, u64); 6] = [
-    ('n', 1),
-    ('u', 1_000),
-    ('m', 1_000_000),
-    ('S', 1_000_000_000),
-    ('M', 60_000_000_000),
-    ('H', 3_600_000_000_000),
-];
 
 
 /// How long a request, and each part of it, may take.

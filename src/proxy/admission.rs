@@ -16,18 +16,21 @@ use crate::telemetry::reason::Reason;
 
 /// The rate limit: passes, waits for its turn, or refuses with 429.
 pub async fn rate_limit(
-    ctx: &Context,
+    ctx: &mut Context,
     route: &Route,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
     let (Some(limiter), Some(settings)) = (&route.limiter, &route.settings.rate_limit) else {
         return Ok(());
     };
-    let key = settings.key.as_ref().and_then(|key| part(ctx, headers, key));
-    let retry_after = match limiter.check(settings, key.as_deref()) {
+    let verdict = {
+        let key = settings.key.as_ref().and_then(|key| part(ctx, headers, key));
+        limiter.check(settings, key.as_deref())
+    };
+    let retry_after = match verdict {
         Verdict::Pass { .. } => return Ok(()),
         Verdict::Wait(_) | Verdict::Refused { .. } if settings.mode == Mode::Observe => {
-            route.metrics.would(Would::RateLimit);
+            ctx.would(route, Would::RateLimit);
             return Ok(());
         }
         Verdict::Wait(wait) if fits(ctx, wait) => {
@@ -63,7 +66,7 @@ pub fn part<'a>(
                 (key == name).then_some(value.into())
             })
         }
-        HashOn::ClientIp => Some(ctx.peer.client.text().into()),
+        HashOn::ClientIp => Some((&*ctx.peer.text).into()),
     }
 }
 

@@ -133,6 +133,25 @@ pub fn local(
     answer
 }
 
+/// The answer to a client whose request's head did not come in time, as bytes of HTTP/1.1: nobody else
+/// is there to write it, since there is no request to answer.
+#[must_use]
+pub fn raw_request_timeout() -> Vec<u8> {
+    let detail = Detail { close: true, ..Detail::default() };
+    let answer = local(Reason::RequestTimeout, AnswerKind::Http, &detail, 0.0);
+    let status = answer.status();
+    let mut raw = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in answer.headers() {
+        raw.extend_from_slice(name.as_str().as_bytes());
+        raw.extend_from_slice(b": ");
+        raw.extend_from_slice(value.as_bytes());
+        raw.extend_from_slice(b"\r\n");
+    }
+    raw.extend_from_slice(b"\r\n");
+    raw.extend_from_slice(answer.body());
+    raw
+}
+
 /// True when the proxy refused a request that it could have sent: nothing was executed, so another
 /// endpoint or a later time may serve it, and no endpoint is to blame.
 ///

@@ -18,8 +18,9 @@ use crate::policy::load_balancing::{Policy, hash};
 use crate::policy::outcome::{End, Outcome};
 use crate::policy::retry::Condition;
 use crate::policy::timeout;
-use crate::snapshot::circuit::Pass;
+use crate::snapshot::circuit::{Admission, Pass};
 use crate::snapshot::route::{Route, Target};
+use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
@@ -82,13 +83,18 @@ pub async fn run(
         return Err(Reason::Deadline.into());
     }
     let breaker = &route.settings.circuit_breaker;
-    let pass = target.circuit.admit(breaker, now, fastrand::f64());
-    let pass = pass.map_err(|open| Refusal::circuit_open(open.retry_after))?;
+    let pass = match target.circuit.admit(breaker, now, fastrand::f64()) {
+        Admission::Pass(pass) => pass,
+        Admission::WouldRefuse(pass) => {
+            ctx.would(route, Would::CircuitBreaker);
+            pass
+        }
+        Admission::Refuse(open) => return Err(Refusal::circuit_open(open.retry_after)),
+    };
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
     let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
-    let chosen = upstream.choose(tried, hash, now).ok_or(Reason::NoEndpoint)?;
-    let endpoint = chosen.endpoint;
+    let endpoint = upstream.choose(tried, hash, now).ok_or(Reason::NoEndpoint)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));

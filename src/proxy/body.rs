@@ -4,5 +4,5 @@
 mod request;
 mod response;
 
-pub use self::request::{Failure, Incoming as RequestSource, RequestBody};
+pub use self::request::{Bounds, Failure, RequestBody, RequestSource};
 pub use self::response::{Body, Exchange};

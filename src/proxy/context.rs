@@ -11,7 +11,9 @@ use super::worker::Worker;
 use crate::clock;
 use crate::policy::retry::Suppressed;
 use crate::snapshot::route::Route;
+use crate::config::telemetry::Format;
 use crate::telemetry::access_log::{self, Access};
+use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
 
@@ -44,6 +46,12 @@ pub struct Context {
     pub attempts: u32,
     /// Why the last retry was not made, if it was wanted.
     pub suppressed: Option<Suppressed>,
+    /// The policies in observe mode that would have acted.
+    pub would: Vec<Would>,
+    /// The gRPC status that was answered, where the head told it.
+    pub grpc_status: Option<u16>,
+    /// The identifier that the request carried.
+    pub request_id: Option<http::HeaderValue>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
     /// The name of its upstream.
@@ -81,6 +89,9 @@ impl Context {
             inbound_attempts: 0,
             attempts: 0,
             suppressed: None,
+            would: Vec::new(),
+            grpc_status: None,
+            request_id: request.headers().get("x-request-id").cloned(),
             endpoint: None,
             upstream: None,
             status: None,
@@ -128,33 +139,55 @@ impl Context {
         let live = self.worker.proxy.live();
         let settings = &live.snapshot.config.telemetry.access_log;
         if access_log::should_log(settings, is_error, fastrand::f64()) {
-            self.log(reason, duration);
+            self.log(live.snapshot.config.telemetry.log.format, reason, duration);
         }
     }
 
     #[cold]
-    fn log(&self, reason: Option<Reason>, duration: std::time::Duration) {
+    fn log(&self, format: Format, reason: Option<Reason>, duration: std::time::Duration) {
         let host = self.uri.authority().map(http::uri::Authority::as_str);
         let host = host.or_else(|| self.host.as_ref().and_then(|host| host.to_str().ok()));
-        let client = self.peer.client.text();
-        self.worker.proxy.access_log.write(&Access {
+        let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
+        let access = Access {
             time: clock::wall_now(),
             listener: &self.peer.listener,
+            client: self.peer.address,
+            protocol: protocol(self.version),
+            method: self.method.as_str(),
+            host: host.unwrap_or_default(),
+            path: self.uri.path(),
+            request_id,
             route: self.route.as_ref().map(|route| &*route.name),
             upstream: self.upstream.as_deref(),
             endpoint: self.endpoint.as_ref().map(|endpoint| &*endpoint.name),
-            method: self.method.as_str(),
-            host,
-            path: self.uri.path(),
             status: self.status,
+            grpc_status: self.grpc_status,
             reason,
             duration,
             attempts: self.attempts,
             retry_suppressed: self.suppressed.map(Suppressed::as_str),
-            request_bytes: self.read_bytes,
-            response_bytes: self.sent_bytes,
-            client,
-        });
+            would: self.would.as_slice(),
+            bytes_in: self.read_bytes,
+            bytes_out: self.sent_bytes,
+        };
+        self.worker.proxy.access_log.write(format, &access);
+    }
+
+    /// Counts and notes what a policy in observe mode would have done.
+    pub fn would(&mut self, route: &Route, policy: Would) {
+        route.metrics.would(policy);
+        if !self.would.contains(&policy) {
+            self.would.push(policy);
+        }
+    }
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP",
     }
 }
 

@@ -2,19 +2,20 @@
 //!
 //! [`pipeline`] is the file to read first. Policies are asked there and nowhere else.
 
-mod admission;
+pub mod admission;
 pub mod answer;
-mod attempt;
+pub mod attempt;
 pub mod body;
-mod context;
-mod error;
+pub mod context;
+pub mod error;
 pub mod headers;
-mod outbound;
+pub mod outbound;
 pub mod peer;
 pub mod pipeline;
-mod site;
+pub mod site;
 pub mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use self::site::Site;
 use crate::clock;
+use crate::config::problem::Place;
 use crate::config::{self, Config, Environment, Problem};
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, problem};
@@ -39,8 +41,10 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// The file that the configuration comes from, if it comes from one.
+    pub file: Option<PathBuf>,
     environment: Box<dyn Environment + Send + Sync>,
-    log: LogControl,
+    log: Option<LogControl>,
     draining: AtomicBool,
     /// Told of every new configuration.
     changed: watch::Sender<Arc<Live>>,
@@ -106,20 +110,24 @@ impl Proxy {
     /// All that is wrong with the file.
     pub fn start(
         text: &str,
+        file: Option<PathBuf>,
         environment: Box<dyn Environment + Send + Sync>,
         metrics: Arc<Metrics>,
-        log: LogControl,
+        log: Option<LogControl>,
     ) -> Result<Self, Vec<Problem>> {
         let live = Arc::new(Live::compile(text, &*environment, None, &metrics)?);
         let config = live.snapshot.config.clone();
-        let telemetry = &config.telemetry;
-        let access_log =
-            AccessLog::start(telemetry.access_log.to, telemetry.log.format, &metrics);
+        let dropped = metrics.access_log_dropped();
+        let access_log = AccessLog::start(config.telemetry.access_log.to, dropped);
+        let access_log = access_log.map_err(|error| {
+            vec![Problem::new(Place { line: 1, column: 1 }, "telemetry.access_log", error.to_string())]
+        })?;
         let proxy = Self {
             changed: watch::Sender::new(Arc::clone(&live)),
             live: ArcSwap::new(live),
             started_with: config,
             access_log,
+            file,
             environment,
             log,
             metrics,
@@ -156,7 +164,10 @@ impl Proxy {
             return Ok(reloaded);
         }
         new.forget_absent(old, &self.metrics);
-        self.log.set_level(new.config.telemetry.log.level);
+        if let Some(log) = &self.log {
+            log.set_level(new.config.telemetry.log.level);
+        }
+        self.access_log.set_destination(new.config.telemetry.access_log.to);
         let live = Arc::new(live);
         self.live.store(Arc::clone(&live));
         self.changed.send_replace(live);
@@ -169,6 +180,22 @@ impl Proxy {
             "configuration applied"
         );
         Ok(reloaded)
+    }
+
+    /// Reads the file again and puts it in force.
+    ///
+    /// # Errors
+    /// As [`Proxy::reload`], and when there is no file or it cannot be read.
+    pub fn reload_from_file(&self) -> Result<Reloaded, Vec<Problem>> {
+        let unreadable = |message: String| {
+            self.refuse(vec![Problem::new(Place { line: 1, column: 1 }, "", message)])
+        };
+        let Some(file) = &self.file else {
+            return Err(unreadable("the configuration does not come from a file".to_owned()));
+        };
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(|error| unreadable(format!("cannot read {}: {error}", file.display())))?;
+        self.reload(&text)
     }
 
     fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {

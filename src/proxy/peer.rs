@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -21,6 +22,10 @@ pub struct Peer {
     pub metrics: Arc<ListenerMetrics>,
     /// The client's address, ready for header fields.
     pub client: Client,
+    /// The client's address, if it has one.
+    pub address: Option<SocketAddr>,
+    /// The client's address without its port, or `unix`: what is limited and hashed on.
+    pub text: Box<str>,
     /// What happens on the connection now.
     pub activity: Activity,
     header_timeout: Duration,
@@ -48,14 +53,16 @@ impl Peer {
     pub fn new(
         listener: Arc<str>,
         metrics: Arc<ListenerMetrics>,
-        client: Client,
+        address: Option<SocketAddr>,
         limits: &Limits,
         now: Instant,
     ) -> Rc<Self> {
         Rc::new(Self {
             listener,
             metrics,
-            client,
+            client: Client::new(address.map(|address| address.ip())),
+            address,
+            text: address.map_or_else(|| "unix".into(), |a| a.ip().to_string().into()),
             activity: Activity::new(now),
             header_timeout: *limits.header_timeout,
             idle_timeout: *limits.idle_timeout,

@@ -12,7 +12,7 @@ use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::context::Context;
 use super::error::Refusal;
-use super::headers::{framing, hop, trust};
+use super::headers::{framing, hint, hop, trust};
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
@@ -137,7 +137,12 @@ async fn attempts(
     loop {
         let tried = match attempt::run(ctx, route, target, outbound).await {
             Ok(tried) => tried,
-            Err(refusal) => return so_far.answer.ok_or(refusal),
+            Err(refusal) => {
+                if ctx.attempts > 0 && let Some(why) = stopped_by(refusal.reason) {
+                    suppress(ctx, route, why);
+                }
+                return so_far.answer.ok_or(refusal);
+            }
         };
         let wait = again(ctx, route, target, outbound, &tried, &mut so_far);
         let Some(wait) = wait else {
@@ -190,8 +195,9 @@ fn again(
         has_header: &has_header,
         previous_wait: so_far.waited,
         trial: tried.trial,
-        shed_before: std::mem::replace(&mut so_far.shed, so_far.shed || tried.outcome.peer_shed),
+        shed_before: so_far.shed,
     };
+    so_far.shed |= tried.outcome.peer_shed;
     let remaining = ctx.deadline.map(|deadline| deadline.saturating_duration_since(now));
     let decision = retry::decide(settings, &request, &attempt, remaining, fastrand::f64());
     let (after, cost_half) = match decision {
@@ -200,7 +206,7 @@ fn again(
         Decision::Retry { after, cost_half } => (after, cost_half),
     };
     if settings.mode == Mode::Observe {
-        route.metrics.would(Would::Retry);
+        ctx.would(route, Would::Retry);
         return None;
     }
     let cost = if cost_half { Cost::Half } else { Cost::Whole };
@@ -208,6 +214,16 @@ fn again(
         return suppress(ctx, route, Suppressed::Budget);
     }
     Some(after)
+}
+
+/// What kept a retry that was decided on from being sent.
+const fn stopped_by(reason: Reason) -> Option<Suppressed> {
+    match reason {
+        Reason::CircuitOpen => Some(Suppressed::CircuitOpen),
+        Reason::NoEndpoint => Some(Suppressed::NoEndpoint),
+        Reason::Deadline => Some(Suppressed::Deadline),
+        _ => None,
+    }
 }
 
 fn suppress(ctx: &mut Context, route: &Route, why: Suppressed) -> Option<Duration> {
@@ -254,10 +270,10 @@ fn target_of(matched: &Matched, parts: &mut request::Parts) -> Result<Uri, Refus
         Some(rewrite) => {
             rewrite.apply_host(&mut parts.headers);
             let path = parts.uri.path();
-            let values = |(place, name): (usize, &Box<str>)| {
-                Some((&**name, matched.found.captures.get(place, path)?))
-            };
-            let captures: Vec<_> = matched.names.iter().enumerate().filter_map(values).collect();
+            let names = matched.names.iter().enumerate();
+            let captures: Vec<(&str, &str)> = names
+                .filter_map(|(at, name)| Some((&**name, matched.found.captures.get(at, path)?)))
+                .collect();
             let prefix = route.settings.matches.path_prefix.as_ref();
             let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
             let within = rewrite::Matched { prefix, captures: &captures };
@@ -280,6 +296,7 @@ fn reply(
     let Answer { response, lease, in_flight } = answer;
     let (mut parts, incoming) = response.into_parts();
     ctx.status = Some(parts.status.as_u16());
+    ctx.grpc_status = if ctx.grpc { hint::grpc_status(&parts.headers) } else { None };
     let streams = streams_on(&parts.headers, ctx.grpc);
     hop::strip_hop_by_hop(&mut parts.headers);
     site.forwarding.response(&mut parts.headers, parts.version);

@@ -174,5 +174,5 @@ fn note_broken(peer: &Peer, error: &hyper::Error) {
     } else if error.is_parse() {
         peer.metrics.reason(Reason::BadRequest);
     }
-    tracing::debug!(client = peer.client.text(), %error, "connection ended");
+    tracing::debug!(client = &*peer.text, %error, "connection ended");
 }

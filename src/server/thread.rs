@@ -15,7 +15,6 @@ use super::connection;
 use super::drain::{self, Phase};
 use crate::clock;
 use crate::proxy::Proxy;
-use crate::proxy::headers::forward::Client;
 use crate::proxy::peer::{Peer, Registry};
 use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::ListenerMetrics;
@@ -169,7 +168,6 @@ fn take(
     let live = worker.proxy.live();
     let Some((_, settings)) = live.snapshot.listener(&listener) else { return };
     let (protocols, limits) = (settings.protocols.clone(), settings.limits.clone());
-    let client = Client::new(client.map(|client| client.ip()));
     let peer = Peer::new(listener, metrics, client, &limits, clock::now());
     let (worker, registered) = (Rc::clone(worker), registry.enter(&peer));
     tokio::task::spawn_local(async move {

@@ -8,7 +8,7 @@ use crate::policy::circuit_breaker::{
     Breaker, Open, Permit, Settings, State, Transition, Verdict, View,
 };
 use crate::shared::Shared;
-use crate::telemetry::metrics::{BreakerMetrics, BreakerState, RouteMetrics, Would};
+use crate::telemetry::metrics::{BreakerMetrics, BreakerState};
 
 /// A breaker with its names and metrics.
 pub struct Circuit {
@@ -16,7 +16,6 @@ pub struct Circuit {
     upstream: Arc<str>,
     machine: Shared<Breaker>,
     metrics: Arc<BreakerMetrics>,
-    route_metrics: Arc<RouteMetrics>,
 }
 
 /// Leave to send one attempt; the circuit learns its outcome, or that there was none when this is
@@ -26,43 +25,42 @@ pub struct Pass {
     permit: Option<Permit>,
 }
 
+/// The circuit's answer to an attempt.
+pub enum Admission {
+    /// It may be sent.
+    Pass(Pass),
+    /// It may be sent, because the policy only observes.
+    WouldRefuse(Pass),
+    /// It may not.
+    Refuse(Open),
+}
+
 impl Circuit {
     /// A closed circuit.
     #[must_use]
-    pub fn new(
-        route: Arc<str>,
-        upstream: Arc<str>,
-        metrics: Arc<BreakerMetrics>,
-        route_metrics: Arc<RouteMetrics>,
-    ) -> Self {
-        Self { route, upstream, machine: Shared::new(Breaker::new()), metrics, route_metrics }
+    pub fn new(route: Arc<str>, upstream: Arc<str>, metrics: Arc<BreakerMetrics>) -> Self {
+        Self { route, upstream, machine: Shared::new(Breaker::new()), metrics }
     }
 
-    /// Asks for leave to send an attempt.
-    ///
-    /// # Errors
-    /// When the circuit is open and the policy is enforced.
+    /// Asks for leave to send an attempt. Only `enforce` refuses.
     pub fn admit(
         self: &Arc<Self>,
         settings: &Settings,
         now: Instant,
         random: f64,
-    ) -> Result<Pass, Open> {
-        let off = Pass { circuit: Arc::clone(self), permit: None };
+    ) -> Admission {
+        let pass = |permit| Pass { circuit: Arc::clone(self), permit };
         if settings.mode == Mode::Off {
-            return Ok(off);
+            return Admission::Pass(pass(None));
         }
         let answer = self.machine.lock().admit(settings, now, random);
         match answer {
             Ok(permit) => {
                 self.tell_of(permit.transition());
-                Ok(Pass { circuit: Arc::clone(self), permit: Some(permit) })
+                Admission::Pass(pass(Some(permit)))
             }
-            Err(_) if settings.mode == Mode::Observe => {
-                self.route_metrics.would(Would::CircuitBreaker);
-                Ok(off)
-            }
-            Err(open) => Err(open),
+            Err(_) if settings.mode == Mode::Observe => Admission::WouldRefuse(pass(None)),
+            Err(open) => Admission::Refuse(open),
         }
     }
 

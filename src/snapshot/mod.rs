@@ -117,7 +117,6 @@ impl Snapshot {
         differs("admin", new.admin != old.admin);
         differs("runtime.workers", new.runtime.workers != old.runtime.workers);
         differs("telemetry.log.format", new.telemetry.log.format != old.telemetry.log.format);
-        differs("telemetry.access_log.to", new.telemetry.access_log.to != old.telemetry.access_log.to);
         differs("reload.watch", new.reload.watch != old.reload.watch);
         for listener in &new.listeners {
             match old.listeners.iter().find(|old| old.name == listener.name) {

@@ -68,8 +68,7 @@ impl Route {
             let circuit = known.and_then(|known| known.circuit(&upstream.name)).cloned();
             let circuit = circuit.unwrap_or_else(|| {
                 let of = metrics.breaker(&name, &upstream.name);
-                let to = Arc::clone(&upstream.name);
-                Arc::new(Circuit::new(Arc::clone(&name), to, of, Arc::clone(&route_metrics)))
+                Arc::new(Circuit::new(Arc::clone(&name), Arc::clone(&upstream.name), of))
             });
             targets.push(Target { upstream: Arc::clone(upstream), circuit, weight });
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::address::EndpointAddress;
+use super::set::Spec;
 use crate::config::upstream::Upstream as Settings;
 use crate::policy::ejection::{Ejection, Verdict};
 use crate::policy::health_check::Health;
@@ -35,6 +36,8 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     ejected: AtomicBool,
     unhealthy: AtomicBool,
+    /// Whether it is in slow start; spares the choice a lock when it is not.
+    returning: AtomicBool,
     state: Shared<State>,
 }
 
@@ -71,12 +74,11 @@ impl Endpoint {
     /// A new endpoint; `returned` starts its slow start.
     #[must_use]
     pub fn new(
-        address: EndpointAddress,
-        weight: u32,
-        zone: Option<Arc<str>>,
+        spec: Spec,
         metrics: Arc<EndpointMetrics>,
         returned: Option<Instant>,
     ) -> Self {
+        let Spec { address, weight, zone } = spec;
         let name: Arc<str> = address.to_string().into();
         metrics.healthy.set(1);
         Self {
@@ -89,10 +91,11 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             ejected: AtomicBool::new(false),
             unhealthy: AtomicBool::new(false),
+            returning: AtomicBool::new(returned.is_some()),
             state: Shared::new(State {
                 ejection: Ejection::new(),
                 health: Health::new(),
-                latency: PeakEwma::new(),
+                latency: PeakEwma::default(),
                 returned,
             }),
         }
@@ -146,6 +149,7 @@ impl Endpoint {
         if self.ejected.swap(false, Ordering::Relaxed) {
             state.ejection.release(now);
             state.returned = Some(now);
+            self.returning.store(true, Ordering::Relaxed);
             drop(state);
             self.metrics.ejected.set(0);
             tracing::info!(endpoint = %self.name, "endpoint returned from ejection");
@@ -153,27 +157,37 @@ impl Endpoint {
         true
     }
 
-    /// The cost of choosing it: expected latency times the attempts that it would then hold, more
-    /// while it is coming back.
+    /// What it was made from.
     #[must_use]
-    pub fn load(&self, settings: &Settings, by_latency: bool, now: Instant) -> f64 {
-        let pending = self.in_flight() as f64 + 1.0;
+    pub fn spec(&self) -> Spec {
+        Spec { address: self.address.clone(), weight: self.weight, zone: self.zone.clone() }
+    }
+
+    /// The measured latency in nanoseconds; nothing before the first answer.
+    #[must_use]
+    pub fn cost(&self, now: Instant) -> Option<f64> {
+        self.state.lock().latency.cost(now)
+    }
+
+    /// Its share of its weight while it is coming back.
+    #[must_use]
+    pub fn ramp(&self, settings: &Settings, now: Instant) -> f64 {
+        if !self.returning.load(Ordering::Relaxed) {
+            return 1.0;
+        }
+        let Some(at) = self.state.lock().returned else { return 1.0 };
+        let share = slow_start::factor(*settings.slow_start, now.saturating_duration_since(at));
+        if share >= 1.0 {
+            self.returning.store(false, Ordering::Relaxed);
+        }
+        share
+    }
+
+    /// Since when it is ejected, if it is.
+    #[must_use]
+    pub fn ejected_since(&self, now: Instant) -> Option<Instant> {
         let state = self.state.lock();
-        let cost = if by_latency { state.latency.cost(now) } else { 1.0 };
-        let share = returning_share(settings, state.returned, now);
-        cost * pending / (share * f64::from(self.weight))
-    }
-
-    /// Its weight in the choice by turn, less while it is coming back.
-    #[must_use]
-    pub fn returning_share(&self, settings: &Settings, now: Instant) -> f64 {
-        returning_share(settings, self.state.lock().returned, now)
-    }
-
-    /// The latency estimate, for operators.
-    #[must_use]
-    pub fn expected_latency(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.state.lock().latency.cost(now) as u64)
+        state.ejection.ejected_since().filter(|_| state.ejection.is_ejected(now))
     }
 
     /// Learns from an attempt that ended. True when the thresholds of ejection are crossed.
@@ -185,7 +199,8 @@ impl Endpoint {
                 Some(Hint::Wait(wait)) if matches!(outcome.status(), Some(429 | 503)) => Some(wait),
                 _ => None,
             };
-            state.latency.observe_failure(&settings.load_balancing, hint, now);
+            let settings = &settings.load_balancing;
+            state.latency.observe_failure(settings, outcome.latency, hint, now);
         } else {
             state.latency.observe(outcome.latency, now);
         }
@@ -218,6 +233,7 @@ impl Endpoint {
         self.unhealthy.store(!healthy, Ordering::Relaxed);
         if healthy {
             state.returned = Some(now);
+            self.returning.store(true, Ordering::Relaxed);
         }
         drop(state);
         self.metrics.healthy.set(usize::from(healthy));
@@ -229,12 +245,5 @@ impl Endpoint {
         self.state.lock().health = Health::new();
         self.unhealthy.store(false, Ordering::Relaxed);
         self.metrics.healthy.set(1);
-    }
-}
-
-fn returning_share(settings: &Settings, returned: Option<Instant>, now: Instant) -> f64 {
-    match returned {
-        Some(at) => slow_start::factor(*settings.slow_start, now.saturating_duration_since(at)),
-        None => 1.0,
     }
 }

@@ -24,8 +24,15 @@ struct Source {
     target: Target,
     weight: u32,
     zone: Option<Arc<str>>,
-    /// What a name has last resolved to.
-    addresses: Vec<SocketAddr>,
+    /// What a name has last resolved to; `None` before its first answer.
+    addresses: Option<Vec<SocketAddr>>,
+}
+
+impl Source {
+    /// Whether its endpoints are known, even if there are none.
+    fn known(&self) -> bool {
+        self.addresses.is_some() || !matches!(self.target, Target::Name(..))
+    }
 }
 
 /// The endpoints that need no name server, for the first publication.
@@ -51,10 +58,15 @@ pub async fn keep(upstream: Arc<Upstream>, resolver: Arc<Resolver>, metrics: Arc
         let publish = move |addresses: Vec<SocketAddr>| {
             let mut all = all.lock();
             if let Some(source) = all.get_mut(index) {
-                source.addresses = addresses;
+                source.addresses = Some(addresses);
+            }
+            // Until the last name is answered, what was known before a reload stays.
+            if !all.iter().all(Source::known) {
+                return;
             }
             let specs: Vec<Spec> = all.iter().flat_map(specs).collect();
             upstream.publish(&metrics, &specs);
+            upstream.state.answered.send_replace(true);
         };
         tasks.spawn(keep_resolved(host, port, bounds.clone(), Arc::clone(&resolver), publish));
     }
@@ -83,7 +95,7 @@ fn sources(upstream: &Upstream) -> Vec<Source> {
     let parsed = |(address, weight, zone): (&str, u32, Option<&str>)| {
         // Addresses were checked when the file was read.
         let target = address.parse().ok()?;
-        Some(Source { target, weight, zone: zone.map(Into::into), addresses: Vec::new() })
+        Some(Source { target, weight, zone: zone.map(Into::into), addresses: None })
     };
     listed.chain(name).filter_map(parsed).collect()
 }
@@ -94,7 +106,7 @@ fn specs(source: &Source) -> Vec<Spec> {
         Target::Ip(address) => vec![spec(EndpointAddress::Tcp(*address))],
         Target::Unix(path) => vec![spec(EndpointAddress::Unix(path.clone()))],
         Target::Name(..) => {
-            source.addresses.iter().map(|address| spec(EndpointAddress::Tcp(*address))).collect()
+            source.addresses.iter().flatten().map(|address| spec(EndpointAddress::Tcp(*address))).collect()
         }
     }
 }

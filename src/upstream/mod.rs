@@ -16,17 +16,19 @@ pub mod set;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use self::connections::Connections;
 use self::endpoint::Endpoint;
-use self::set::{Chosen, EndpointSet, Spec};
+use self::set::{EndpointSet, Spec};
 use crate::clock;
 use crate::config::upstream::Upstream as Settings;
 use crate::policy::Mode;
 use crate::policy::ejection;
+use crate::policy::load_balancing::{Chance, Policy};
 use crate::policy::outcome::Outcome;
 use crate::policy::retry_budget::{Balance, Budget, Cost};
 use crate::shared::Shared;
@@ -56,6 +58,8 @@ pub struct State {
     pub metrics: Arc<UpstreamMetrics>,
     budget: Shared<Budget>,
     turn: AtomicUsize,
+    /// Whether every name has been answered, or refused, once.
+    answered: watch::Sender<bool>,
     /// One publication at a time, so that two sources of addresses do not undo each other.
     publishing: Shared<()>,
 }
@@ -70,6 +74,7 @@ impl State {
             metrics,
             budget: Shared::new(Budget::new(clock::now())),
             turn: AtomicUsize::new(0),
+            answered: watch::Sender::new(false),
             publishing: Shared::default(),
         }
     }
@@ -78,16 +83,26 @@ impl State {
 impl Upstream {
     /// Chooses an endpoint that this request has not tried, if there is one.
     #[must_use]
-    pub fn choose(&self, tried: &[u64], hash: Option<u64>, now: Instant) -> Option<Chosen> {
-        let set = self.state.endpoints.load();
-        let turn = || self.state.turn.fetch_add(1, Ordering::Relaxed);
-        set.choose(&self.settings, tried, hash, turn, now)
+    pub fn choose(
+        &self,
+        tried: &[u64],
+        hash: Option<u64>,
+        now: Instant,
+    ) -> Option<Arc<Endpoint>> {
+        let turn = match self.settings.load_balancing.policy {
+            Policy::RoundRobin => self.state.turn.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        let chance = Chance { random: fastrand::f64(), turn, hash };
+        self.state.endpoints.load().choose(&self.settings, tried, chance, now)
     }
 
-    /// Whether any endpoint is known.
-    #[must_use]
-    pub fn resolved(&self) -> bool {
-        !self.state.endpoints.load().endpoints.is_empty()
+    /// Waits until every name of the upstream has been answered, or refused, once.
+    pub async fn answered(&self) {
+        if keeper::has_names(self) {
+            // The sender lives in the state that is borrowed here.
+            let _ = self.state.answered.subscribe().wait_for(|answered| *answered).await;
+        }
     }
 
     /// Pays a first attempt into the retry budget.

@@ -68,6 +68,9 @@ macro_rules! suppressed {
             /// Every reason, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// Every spelling, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($text,)*];
+
             /// The spelling in labels and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -40,7 +40,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The one body that the client sends, read by one attempt after another.
-pub struct Incoming(Rc<Source>);
+pub struct RequestSource(Rc<Source>);
 
 struct Source {
     /// Empty for most requests, which then cost nothing here.
@@ -91,7 +91,7 @@ struct Attempt {
     trailers_sent: bool,
 }
 
-impl Incoming {
+impl RequestSource {
     /// Takes the client's body; `None` when there is none.
     pub fn new(client: hyper::body::Incoming, bounds: Bounds) -> Option<Self> {
         if client.is_end_stream() {

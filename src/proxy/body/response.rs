@@ -1,7 +1,7 @@
 //! The answer's body: it holds the exchange until its last byte, an error, or the client's going.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl http_body::Body for Body {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let body = self.get_mut();
         let (incoming, exchange) = match body {
@@ -146,7 +146,7 @@ impl Exchange {
     }
 
     /// Waits for the next byte no longer than the idle timeout and the deadline allow.
-    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+    fn poll_timeout(&mut self, cx: &mut Task<'_>) -> Poll<Reason> {
         if self.waiting.is_none() {
             let idle = clock::now() + self.idle;
             let (at, reason) = match self.deadline {

@@ -1,0 +1,95 @@
+//! The control runtime: the operator's listener, names, health checks and the file watch. It has a
+//! thread of its own, so that nothing here can delay a request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::admin;
+use crate::proxy::{Live, Proxy};
+use crate::server::accept::Socketed;
+use crate::upstream::resolve::Resolver;
+use crate::upstream::{Upstream, keeper};
+use crate::watch::{self, Fingerprint};
+
+/// What the control runtime works on.
+pub struct Parts {
+    /// The data path's shared part.
+    pub proxy: Arc<Proxy>,
+    /// The name server.
+    pub resolver: Arc<Resolver>,
+    /// The operator's socket.
+    pub admin: Socketed,
+}
+
+/// Runs until told to end. Tells `answered` when every upstream's names have been asked for once.
+pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "no event queue for the control runtime"),
+    };
+    runtime.block_on(async {
+        let Parts { proxy, resolver, admin } = parts;
+        tokio::spawn(keep_upstreams(Arc::clone(&proxy), resolver));
+        tokio::spawn(first_answers(proxy.follow().borrow().clone(), answered));
+        tokio::spawn(admin::serve(admin, Arc::clone(&proxy)));
+        if proxy.live().snapshot.config.reload.watch {
+            tokio::spawn(watch_file(Arc::clone(&proxy)));
+        }
+        // Either way it is over: the sender is dropped, not used.
+        let _ = ended.await;
+    });
+}
+
+async fn first_answers(live: Arc<Live>, answered: Sender<()>) {
+    for upstream in live.snapshot.upstreams.values() {
+        upstream.answered().await;
+    }
+    // Nobody listens any more when this took too long.
+    let _ = answered.send(());
+}
+
+/// Keeps every upstream of the configuration in force, and starts anew those that changed.
+async fn keep_upstreams(proxy: Arc<Proxy>, resolver: Arc<Resolver>) {
+    let mut follow = proxy.follow();
+    let mut kept: BTreeMap<String, (Arc<Upstream>, JoinHandle<()>)> = BTreeMap::new();
+    loop {
+        let live = follow.borrow_and_update().clone();
+        let upstreams = &live.snapshot.upstreams;
+        kept.retain(|name, (upstream, task)| {
+            let same = upstreams.get(name).is_some_and(|new| Arc::ptr_eq(new, upstream));
+            if !same {
+                task.abort();
+            }
+            same
+        });
+        for (name, upstream) in upstreams {
+            kept.entry(name.clone()).or_insert_with(|| {
+                let keep = keeper::keep(
+                    Arc::clone(upstream),
+                    Arc::clone(&resolver),
+                    Arc::clone(&proxy.metrics),
+                );
+                (Arc::clone(upstream), tokio::spawn(keep))
+            });
+        }
+        drop(live);
+        if follow.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_file(proxy: Arc<Proxy>) {
+    let Some(file) = proxy.file.clone() else { return };
+    let known = std::fs::read(&file).ok().map(|bytes| Fingerprint::of(&bytes));
+    let on_change = move |_| {
+        // What is wrong with the file has been logged and counted by the reload itself.
+        let _ = proxy.reload_from_file();
+    };
+    watch::watch(file, known, on_change).await;
+}
