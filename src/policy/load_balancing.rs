@@ -1,4 +1,30 @@
 //! Which endpoint? Choosing among those that may be chosen.
+//!
+//! A [`Plan`] is made when the set of endpoints changes and holds what does not change between
+//! requests; [`Endpoints`] is what one attempt sees of them; [`Plan::choose`] takes the choice. The
+//! latency of an endpoint is measured by [`PeakEwma`], and [`Ring`] is the consistent hash.
+//!
+//! Who may be chosen, in this order: those that are available and not tried before by this request;
+//! if there is none, those that are available. In both, endpoints of the own zone are taken alone
+//! while at least half of them are available. Nobody is chosen when nobody is available.
+//!
+//! | policy | choice |
+//! |---|---|
+//! | `peak_ewma` | two drawn by weight; the lower `cost * (in flight / weight + 1)` |
+//! | `least_request` | two drawn by weight; the lower `in flight / weight`, or the first |
+//! | `round_robin` | the next of an order that has each as often as its weight |
+//! | `ring_hash` | the first on the ring from the hash whose load is within the bound |
+//!
+//! Two random choices: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+//! 2001. It is the draw that follows the weight, and not only the comparison, because with nothing
+//! in flight a comparison by weight would give the heaviest everything.
+//!
+//! An endpoint in slow start is left out of a choice as often as it lacks of its full share. That
+//! holds its share in proportion at every load; a load multiplied by the inverse of its share would
+//! give it nothing at all while the others have little in flight.
+//!
+//! What is absent: who is available (ejection, health checks and breakers decide that), what to do
+//! when nobody is, and counting what is in flight.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +33,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Factor, Period, text_value};
+
+mod choice;
+mod peak_ewma;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+pub use choice::{Chance, Endpoints, Member, Plan, least, load, pick_two};
+pub use peak_ewma::{PeakEwma, SEED, cost, failure_latency, next};
+pub use ring::{POINTS_MAX, Ring, Walk, hash};
 
 /// How an endpoint is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
