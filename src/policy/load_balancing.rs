@@ -11,8 +11,8 @@
 //! | policy | choice |
 //! |---|---|
 //! | `peak_ewma` | two drawn by weight; the lower `cost * (in flight / weight + 1)` |
-//! | `least_request` | two drawn by weight; the lower `in flight / weight`, the first drawn if equal |
-//! | `round_robin` | the next of an order in which each stands as often as its weight, evenly spread |
+//! | `least_request` | two drawn by weight; the lower `in flight / weight`, or the first |
+//! | `round_robin` | the next of an order that has each as often as its weight |
 //! | `ring_hash` | the first on the ring from the hash whose load is within the bound |
 //!
 //! Two random choices: M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
@@ -124,5 +124,5 @@ text_value!(
     HashOn,
     "HashOn",
     r"^(header:.+|cookie:.+|client_ip)$",
-    "a part of the request, such as header:x-user, cookie:sid or client_ip"
+    "A part of the request: header:<name>, cookie:<name> or client_ip"
 );
