@@ -10,7 +10,11 @@ export PATH=$PATH:/usr/sbin:/sbin
 source tests/packages.sh
 
 step_name=start
-trap 'echo "tests/run.sh: step \"$step_name\" FAILED" >&2' ERR
+report() {
+  local code=$?
+  if [ "$code" != 0 ]; then echo "tests/run.sh: step \"$step_name\" FAILED" >&2; fi
+}
+trap report EXIT
 
 # step NAME COMMAND...: says what runs, runs it and says how long it took.
 step() {
