@@ -31,16 +31,14 @@ need busybox-static busybox
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 [ -s /etc/ssl/certs/ca-certificates.crt ] || install_quietly ca-certificates
 
-# The daemon keeps everything below one folder, has a network and mounts of its own, which vanish with
-# it, and is stopped by its own process id: a daemon of the machine sees nothing of this.
+# The daemon keeps everything below one folder, has a network and mounts of its own, which vanish
+# with it, and is stopped by its own process id: a daemon of the machine sees nothing of this.
 folder=$(mktemp -d)
 daemon=
 clean() {
   set +e
   if [ -n "$daemon" ]; then
-    local left
-    left=$(docker ps --all --quiet)
-    if [ -n "$left" ]; then docker rm --force $left >/dev/null; fi
+    docker ps --all --quiet | xargs --no-run-if-empty docker rm --force >/dev/null
     kill "$daemon"
     wait "$daemon"
   fi
@@ -98,7 +96,8 @@ compose() {
   APP_IMAGE=outrigger-test-app OUTRIGGER_IMAGE=$image \
     "${command[@]}" --project-name outrigger-test --file docker/compose.yaml "$@" </dev/null
 }
-compose up --detach >"$folder/compose.log" 2>&1 || { cat "$folder/compose.log" >&2; fail "compose up"; }
+compose up --detach >"$folder/compose.log" 2>&1 ||
+  { cat "$folder/compose.log" >&2; fail "compose up"; }
 sidecar=$(compose ps --quiet outrigger)
 within 20 healthy "$sidecar" || { compose logs >&2; fail "the sidecar did not become healthy"; }
 

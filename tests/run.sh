@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check of the repository, on a bare Debian 12 with Rust too: what the tests need is
-# installed from Debian's packages when it is missing. Stops at the first step that fails and names it.
+# installed from Debian's packages when it is missing. Stops at the first step that fails and names
+# it.
 #
 #   bash tests/run.sh          everything
 #   bash tests/run.sh quick    without the container image

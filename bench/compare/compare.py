@@ -240,8 +240,8 @@ def table(chosen, body, runs):
 def main():
     chosen = arguments()
     if "outrigger" in chosen.only and not os.access(os.environ["OUTRIGGER"], os.X_OK):
-        sys.exit(f"compare: no {os.environ['OUTRIGGER']}; run `cargo build --release`, name a binary "
-                 "in OUTRIGGER, or choose the others with --only")
+        sys.exit(f"compare: no {os.environ['OUTRIGGER']}; run `cargo build --release`, name a "
+                 "binary in OUTRIGGER, or choose the others with --only")
     # The first Ctrl-C or SIGTERM unwinds the blocks, which stop what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="outrigger-bench-"))
