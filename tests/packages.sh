@@ -1,4 +1,5 @@
-# Installs Debian packages when a command is missing; read by tests/run.sh and docker/test.sh.
+# shellcheck shell=bash
+# Installs Debian packages when a command is missing; other scripts read this file.
 # Nothing is installed, and no package list is fetched, where everything is there.
 
 apt_is_fresh=no

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check of the repository, on a bare Debian 12 with Rust too: what the tests need is
-# installed from Debian's packages when it is missing. Stops at the first step that fails and names it.
+# installed from Debian's packages when it is missing. Stops at the first step that fails and names
+# it.
 #
 #   bash tests/run.sh          everything
 #   bash tests/run.sh quick    without the container image
@@ -10,7 +11,11 @@ export PATH=$PATH:/usr/sbin:/sbin
 source tests/packages.sh
 
 step_name=start
-trap 'echo "tests/run.sh: step \"$step_name\" FAILED" >&2' ERR
+report() {
+  local code=$?
+  if [ "$code" != 0 ]; then echo "tests/run.sh: step \"$step_name\" FAILED" >&2; fi
+}
+trap report EXIT
 
 # step NAME COMMAND...: says what runs, runs it and says how long it took.
 step() {

@@ -132,9 +132,9 @@ class Server:
 
 
 def seconds(text):
-    """wrk writes 850.00us, 1.23ms or 1.20s."""
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+    """wrk writes 850.00us, 1.23ms, 1.20s or 1.00m."""
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[unit]
 
 
 def closed_loop(chosen, core, port, size, duration):
@@ -144,9 +144,9 @@ def closed_loop(chosen, core, port, size, duration):
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"compare: requests failed\n{text}")
-    pick = lambda pattern: re.search(pattern, text)[1]
+    pick = lambda pattern: re.search(pattern, text, re.M)[1]
     requests, rate = int(pick(r"(\d+) requests in")), float(pick(r"Requests/sec:\s+([\d.]+)"))
-    return requests, rate, seconds(pick(r"50%\s+(\S+)")), seconds(pick(r"99%\s+(\S+)"))
+    return requests, rate, seconds(pick(r"^\s+50%\s+(\S+)")), seconds(pick(r"^\s+99%\s+(\S+)"))
 
 
 def open_loop(chosen, core, port, size, folder):
@@ -240,8 +240,8 @@ def table(chosen, body, runs):
 def main():
     chosen = arguments()
     if "outrigger" in chosen.only and not os.access(os.environ["OUTRIGGER"], os.X_OK):
-        sys.exit(f"compare: no {os.environ['OUTRIGGER']}; run `cargo build --release`, name a binary "
-                 "in OUTRIGGER, or choose the others with --only")
+        sys.exit(f"compare: no {os.environ['OUTRIGGER']}; run `cargo build --release`, name a "
+                 "binary in OUTRIGGER, or choose the others with --only")
     # The first Ctrl-C or SIGTERM unwinds the blocks, which stop what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="outrigger-bench-"))

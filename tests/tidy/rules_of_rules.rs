@@ -109,7 +109,10 @@ fn only_the_clock_waits() {
     assert_eq!(floor_faults("src/app.rs", "fn f() { tokio::time::sleep(x); }"), [1]);
     let test = "src/upstream/pool/tests.rs";
     assert_eq!(floor_faults(test, "#[tokio::test]\nfn f() { tokio::time::advance(x); }"), []);
-    assert_eq!(floor_faults(test, "fn f() { tokio::time::timeout(x); }"), [1]);
+    assert_eq!(floor_faults(test, "fn f() { tokio::time::timeout(x); }"), []);
+    assert_eq!(floor_faults(test, "fn f() { tokio::time::sleep(x); }"), [1]);
+    assert_eq!(floor_faults(test, "use hyper::server::conn::http1;"), []);
+    assert_eq!(floor_faults("src/policy/retry/tests.rs", "use hyper::Request;"), [1]);
     assert_eq!(floor_faults("src/policy/retry/tests.rs", "use crate::clock;"), []);
     assert_eq!(floor_faults("src/policy/retry/tests.rs", "use proptest::prelude::*;"), []);
     assert_eq!(floor_faults("src/policy/retry.rs", "use proptest::prelude::*;"), [1]);
@@ -137,6 +140,12 @@ fn clocks_unwraps_sleeps_and_ignored_tests_are_found() {
     assert_eq!(found("src/app.rs", "fn f() { Instant::now(); }"), 1);
     assert_eq!(found("src/clock.rs", "fn f() { Instant::now(); SystemTime::now(); }"), 0);
     assert_eq!(found("tests/it.rs", "fn f() { std::time::SystemTime::now(); }"), 1);
+    let reasoned =
+        "#[expect(clippy::disallowed_methods, reason = \"x\")]\nfn f() { Instant::now(); }";
+    assert_eq!(found("src/policy/retry/tests.rs", reasoned), 0);
+    assert_eq!(found("src/policy/retry.rs", reasoned), 1);
+    assert_eq!(found("src/app.rs", "const X: N = N::new(1).unwrap();"), 0);
+    assert_eq!(found("src/app.rs", "const fn f() -> N { N::new(1).unwrap() }"), 1);
     assert_eq!(found("src/app.rs", "fn f() { x\n.unwrap(); x.expect(\"y\"); }"), 2);
     assert_eq!(found("src/app.rs", "// .unwrap()\nfn f() { x.unwrap_or(1); expect(2); }"), 0);
     assert_eq!(found("src/app/tests.rs", "fn f() { x.unwrap(); x.expect(\"y\"); }"), 0);
