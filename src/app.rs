@@ -138,7 +138,8 @@ impl App {
         }
         let (control_end, ended) = oneshot::channel();
         let (answered, first_answers) = std::sync::mpsc::channel();
-        let parts = control::Parts { proxy: Arc::clone(&proxy), resolver: Arc::new(resolver), admin };
+        let parts =
+            control::Parts { proxy: Arc::clone(&proxy), resolver: Arc::new(resolver), admin };
         let control = spawn("control", move || control::run(parts, answered, ended))?;
         // A name that does not answer in time is not fatal: its requests get 503 until it does.
         let _ = first_answers.recv_timeout(FIRST_ANSWERS);

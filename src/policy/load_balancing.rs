@@ -124,5 +124,5 @@ text_value!(
     HashOn,
     "HashOn",
     r"^(header:.+|cookie:.+|client_ip)$",
-    "A part of the request: header:<name>, cookie:<name> or client_ip"
+    "a part of the request, such as header:x-user, cookie:sid or client_ip"
 );

@@ -261,7 +261,7 @@ impl fmt::Display for Condition {
 text_value!(
     Condition,
     "Condition",
-"^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
+    "^(connect_failure|refused|reset|timeout|per_try_timeout|[2-5][0-9]{2}|[1-5]xx|\
      grpc:[a-z0-9_-]+|header:.+)$",
     "a way in which an attempt ended, such as connect_failure, 503, 5xx or grpc:unavailable",
     200..=599

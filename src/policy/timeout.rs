@@ -15,9 +15,6 @@ use crate::units::Period;
 #[cfg(test)]
 mod tests;
 
-
-
-
 /// How long a request, and each part of it, may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -60,7 +60,8 @@ pub fn part<'a>(
         }
         HashOn::Cookie(name) => {
             let pairs = headers.get_all(http::header::COOKIE).into_iter();
-            let mut pairs = pairs.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(';'));
+            let mut pairs =
+                pairs.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(';'));
             pairs.find_map(|pair| {
                 let (key, value) = pair.trim().split_once('=')?;
                 (key == name).then_some(value.into())

@@ -9,9 +9,9 @@ use http::{HeaderMap, Method, Uri, Version};
 use super::peer::Peer;
 use super::worker::Worker;
 use crate::clock;
+use crate::config::telemetry::Format;
 use crate::policy::retry::Suppressed;
 use crate::snapshot::route::Route;
-use crate::config::telemetry::Format;
 use crate::telemetry::access_log::{self, Access};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
@@ -69,11 +69,7 @@ pub struct Context {
 
 impl Context {
     /// The context of a request whose head has been read.
-    pub fn begin<B>(
-        worker: &Rc<Worker>,
-        peer: &Rc<Peer>,
-        request: &http::Request<B>,
-    ) -> Box<Self> {
+    pub fn begin<B>(worker: &Rc<Worker>, peer: &Rc<Peer>, request: &http::Request<B>) -> Box<Self> {
         let start = peer.activity.begin(clock::now);
         Box::new(Self {
             worker: Rc::clone(worker),

@@ -91,8 +91,11 @@ impl Live {
         for (index, listener) in loaded.config.listeners.iter().enumerate() {
             match Site::compile(listener) {
                 Ok(site) => sites.push(Arc::new(site)),
-                Err(message) => problems
-                    .push(problem(&loaded.source, &format!("listeners[{index}].forwarded"), message)),
+                Err(message) => problems.push(problem(
+                    &loaded.source,
+                    &format!("listeners[{index}].forwarded"),
+                    message,
+                )),
             }
         }
         if !problems.is_empty() {
@@ -120,7 +123,11 @@ impl Proxy {
         let dropped = metrics.access_log_dropped();
         let access_log = AccessLog::start(config.telemetry.access_log.to, dropped);
         let access_log = access_log.map_err(|error| {
-            vec![Problem::new(Place { line: 1, column: 1 }, "telemetry.access_log", error.to_string())]
+            vec![Problem::new(
+                Place { line: 1, column: 1 },
+                "telemetry.access_log",
+                error.to_string(),
+            )]
         })?;
         let proxy = Self {
             changed: watch::Sender::new(Arc::clone(&live)),
@@ -194,7 +201,8 @@ impl Proxy {
             return Err(unreadable("the configuration does not come from a file".to_owned()));
         };
         let text = std::fs::read_to_string(file);
-        let text = text.map_err(|error| unreadable(format!("cannot read {}: {error}", file.display())))?;
+        let text =
+            text.map_err(|error| unreadable(format!("cannot read {}: {error}", file.display())))?;
         self.reload(&text)
     }
 

@@ -99,7 +99,9 @@ impl Peer {
     fn look_over(&self, now: Instant) {
         let passed = |since: Instant, timeout| now.saturating_duration_since(since) >= timeout;
         match self.activity.waits() {
-            Waits::Stalled(since) if passed(since, self.idle_timeout) => self.want(Verdict::Abandon),
+            Waits::Stalled(since) if passed(since, self.idle_timeout) => {
+                self.want(Verdict::Abandon)
+            }
             Waits::Head(since) if passed(since, self.header_timeout) => {
                 self.want(Verdict::HeadTimeout);
             }

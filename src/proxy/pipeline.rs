@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
+use super::Live;
 use super::admission;
 use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
@@ -17,13 +18,12 @@ use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
-use super::Live;
 use crate::clock;
 use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
-use crate::snapshot::rewrite;
 use crate::snapshot::matcher::{Found, Target as Wanted};
+use crate::snapshot::rewrite;
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
@@ -138,7 +138,9 @@ async fn attempts(
         let tried = match attempt::run(ctx, route, target, outbound).await {
             Ok(tried) => tried,
             Err(refusal) => {
-                if ctx.attempts > 0 && let Some(why) = stopped_by(refusal.reason) {
+                if ctx.attempts > 0
+                    && let Some(why) = stopped_by(refusal.reason)
+                {
                     suppress(ctx, route, why);
                 }
                 return so_far.answer.ok_or(refusal);
@@ -248,10 +250,8 @@ fn prepare(
     let route = &matched.route;
     let retry = &route.settings.retry;
     let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
-    let bounds = Bounds {
-        keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 },
-        ..site.bounds
-    };
+    let bounds =
+        Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
     let source = RequestSource::new(body, bounds);
     hop::strip_hop_by_hop(&mut parts.headers);
     // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the body.

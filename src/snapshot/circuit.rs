@@ -43,12 +43,7 @@ impl Circuit {
     }
 
     /// Asks for leave to send an attempt. Only `enforce` refuses.
-    pub fn admit(
-        self: &Arc<Self>,
-        settings: &Settings,
-        now: Instant,
-        random: f64,
-    ) -> Admission {
+    pub fn admit(self: &Arc<Self>, settings: &Settings, now: Instant, random: f64) -> Admission {
         let pass = |permit| Pass { circuit: Arc::clone(self), permit };
         if settings.mode == Mode::Off {
             return Admission::Pass(pass(None));

@@ -7,8 +7,8 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri};
 
-use crate::config::route;
 use super::host::valid_host;
+use crate::config::route;
 
 /// The longest target that is built; `http` can hold no longer one.
 const TARGET_MAX: usize = u16::MAX as usize - 1;

@@ -73,11 +73,7 @@ impl Drop for InFlight {
 impl Endpoint {
     /// A new endpoint; `returned` starts its slow start.
     #[must_use]
-    pub fn new(
-        spec: Spec,
-        metrics: Arc<EndpointMetrics>,
-        returned: Option<Instant>,
-    ) -> Self {
+    pub fn new(spec: Spec, metrics: Arc<EndpointMetrics>, returned: Option<Instant>) -> Self {
         let Spec { address, weight, zone } = spec;
         let name: Arc<str> = address.to_string().into();
         metrics.healthy.set(1);
@@ -191,7 +187,13 @@ impl Endpoint {
     }
 
     /// Learns from an attempt that ended. True when the thresholds of ejection are crossed.
-    pub fn learn(&self, settings: &Settings, outcome: &Outcome, failure: bool, now: Instant) -> bool {
+    pub fn learn(
+        &self,
+        settings: &Settings,
+        outcome: &Outcome,
+        failure: bool,
+        now: Instant,
+    ) -> bool {
         let began = now.checked_sub(outcome.latency).unwrap_or(now);
         let mut state = self.state.lock();
         if failure {

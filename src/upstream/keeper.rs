@@ -90,7 +90,8 @@ fn names(sources: &[Source]) -> Vec<(usize, String, u16)> {
 
 fn sources(upstream: &Upstream) -> Vec<Source> {
     let settings = &upstream.settings;
-    let listed = settings.endpoints.iter().map(|e| (e.address.as_str(), e.weight, e.zone.as_deref()));
+    let listed =
+        settings.endpoints.iter().map(|e| (e.address.as_str(), e.weight, e.zone.as_deref()));
     let name = settings.dns.iter().map(|dns| (dns.name.as_str(), 1, None));
     let parsed = |(address, weight, zone): (&str, u32, Option<&str>)| {
         // Addresses were checked when the file was read.
@@ -105,9 +106,12 @@ fn specs(source: &Source) -> Vec<Spec> {
     match &source.target {
         Target::Ip(address) => vec![spec(EndpointAddress::Tcp(*address))],
         Target::Unix(path) => vec![spec(EndpointAddress::Unix(path.clone()))],
-        Target::Name(..) => {
-            source.addresses.iter().flatten().map(|address| spec(EndpointAddress::Tcp(*address))).collect()
-        }
+        Target::Name(..) => source
+            .addresses
+            .iter()
+            .flatten()
+            .map(|address| spec(EndpointAddress::Tcp(*address)))
+            .collect(),
     }
 }
 

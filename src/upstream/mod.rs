@@ -83,12 +83,7 @@ impl State {
 impl Upstream {
     /// Chooses an endpoint that this request has not tried, if there is one.
     #[must_use]
-    pub fn choose(
-        &self,
-        tried: &[u64],
-        hash: Option<u64>,
-        now: Instant,
-    ) -> Option<Arc<Endpoint>> {
+    pub fn choose(&self, tried: &[u64], hash: Option<u64>, now: Instant) -> Option<Arc<Endpoint>> {
         let turn = match self.settings.load_balancing.policy {
             Policy::RoundRobin => self.state.turn.fetch_add(1, Ordering::Relaxed),
             _ => 0,

@@ -15,11 +15,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::{LocalExecutor, Upstream};
 use super::connect::connect;
 use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
+use super::{LocalExecutor, Upstream};
 use crate::clock;
 use crate::config::upstream::{Pool as Settings, Protocol};
 use crate::policy::outcome::{End, Outcome};

@@ -15,13 +15,10 @@ const DRAWS_MAX: u64 = 4;
 /// made coarser when the order would be longer.
 const ORDER_MAX: u64 = 65_536;
 
-<<<<<<< HEAD
-=======
 /// More than the error of the products that a bound is computed by, and less than the distance of
 /// any bound to the whole number below it that could matter.
 const ROUNDING: f64 = 1e-9;
 
->>>>>>> balance
 /// What is known of an endpoint when the set of endpoints is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
@@ -33,12 +30,8 @@ pub struct Member<'a> {
     pub local: bool,
 }
 
-<<<<<<< HEAD
-/// What one attempt sees of the endpoints, by their index in the list that the [`Plan`] was made of.
-=======
 /// What one attempt sees of the endpoints, by their index in the list that the [`Plan`] was made
 /// of.
->>>>>>> balance
 pub trait Endpoints {
     /// Whether it may be chosen: neither ejected nor known to be unhealthy.
     fn available(&self, index: usize) -> bool;
@@ -109,14 +102,9 @@ impl Plan {
         Self { all: pool(&|_| true), zone }
     }
 
-<<<<<<< HEAD
-    /// Chooses an endpoint; nothing if none is available. The settings must have the policy that
-    /// the plan was built with.
-=======
     /// Chooses an endpoint; nothing if none is available. The policy of the settings is to be the
     /// one that the plan was built with; with another, `round_robin` draws by weight and
     /// `ring_hash` takes the better of two, for want of their order and ring.
->>>>>>> balance
     #[must_use]
     pub fn choose(
         &self,
@@ -146,15 +134,11 @@ impl Pool {
         let named = || members.iter().map(|(_, member)| (member.name, member.weight));
         Self {
             sums: if equal { Vec::new() } else { weights.iter().scan(0, add).collect() },
-<<<<<<< HEAD
-            order: if policy == Policy::RoundRobin { order(&weights, &indexes) } else { Vec::new() },
-=======
             order: if policy == Policy::RoundRobin {
                 order(&weights, &indexes)
             } else {
                 Vec::new()
             },
->>>>>>> balance
             ring: (policy == Policy::RingHash).then(|| Ring::build(&named().collect::<Vec<_>>())),
             members: indexes,
             weights,
@@ -200,12 +184,8 @@ impl<E: Endpoints> Choice<'_, E> {
         let tries = if self.pool.members.len() < 2 { 0 } else { DRAWS_MAX };
         for n in 0..tries {
             let (a, b) = self.pool.draw_two(self.random(n));
-<<<<<<< HEAD
-            for place in [a, b].into_iter().filter(|place| self.may(*place) && self.ramped(*place)) {
-=======
             for place in [a, b].into_iter().filter(|place| self.may(*place) && self.ramped(*place))
             {
->>>>>>> balance
                 match held {
                     None => held = Some(place),
                     Some(other) if other != place => return self.better(other, place),
@@ -223,17 +203,6 @@ impl<E: Endpoints> Choice<'_, E> {
         }
     }
 
-<<<<<<< HEAD
-    /// The one whose turn it is. When that one may not be chosen its turn is drawn among the others,
-    /// instead of falling to the one that happens to come next.
-    fn in_turn(&self) -> Option<usize> {
-        let turn = self.chance.turn.checked_rem(self.pool.order.len())?;
-        let place = *self.pool.order.get(turn)?;
-        if self.may(place) && self.ramped(place) {
-            return self.index(place);
-        }
-        self.any(0, None).and_then(|place| self.index(place))
-=======
     /// The one whose turn it is. When that one may not be chosen its turn is drawn among the
     /// others, instead of falling to the one that happens to come next.
     fn in_turn(&self) -> Option<usize> {
@@ -241,7 +210,6 @@ impl<E: Endpoints> Choice<'_, E> {
         let place = turn.and_then(|turn| self.pool.order.get(turn).copied());
         let place = place.filter(|place| self.may(*place) && self.ramped(*place));
         place.or_else(|| self.any(0, None)).and_then(|place| self.index(place))
->>>>>>> balance
     }
 
     /// The first on the ring within the bound; when all are above it, the first.
@@ -261,18 +229,11 @@ impl<E: Endpoints> Choice<'_, E> {
                 in_flight += count(self.in_flight(place));
             }
         }
-<<<<<<< HEAD
-        let share = self.bound.get() * in_flight / weight;
-        let within = |place: usize| {
-            count(self.in_flight(place)) < (share * self.weight(place)).ceil()
-        };
-=======
         // Below the mean itself the bound could not hold for all.
         let share = self.bound.get().max(1.0) * in_flight / weight;
         // A bound that is a whole number must not become the next one by the error of a product.
         let most = |place: usize| (share * self.weight(place) - ROUNDING).ceil();
         let within = |place: usize| count(self.in_flight(place)) < most(place);
->>>>>>> balance
         let mut first = None;
         for place in ring.walk(hash).filter(|place| self.may(*place)) {
             if within(place) {
@@ -414,33 +375,16 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 /// A whole number below `n` from a random number of `[0, 1)`.
-<<<<<<< HEAD
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "cut to the range after rounding down"
-)]
-=======
->>>>>>> balance
 fn scale(random: f64, n: u64) -> u64 {
     ((random * n as f64) as u64).min(n.saturating_sub(1))
 }
 
 /// A number of `[0, 1)` from the high bits of a random word.
-<<<<<<< HEAD
-#[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-=======
->>>>>>> balance
 fn unit(word: u64) -> f64 {
     (word >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-<<<<<<< HEAD
-#[expect(clippy::cast_precision_loss, reason = "no process has 2^53 requests in flight")]
-=======
 /// As a float; exact below 2^53, which no process has in flight.
->>>>>>> balance
 fn count(number: usize) -> f64 {
     number as f64
 }

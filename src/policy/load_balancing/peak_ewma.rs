@@ -5,26 +5,15 @@
 //! counts at once; that it was an exception has to be proved over time. The shape is that of
 //! Finagle's and Linkerd's balancers.
 //!
-<<<<<<< HEAD
-//! A failure counts as a latency of its own ([`failure_latency`]), since the quickest endpoint of all
-//! is often one that refuses everything.
-=======
 //! A failure counts as a latency of its own ([`failure_latency`]), since the quickest endpoint of
 //! all is often one that refuses everything.
->>>>>>> balance
 //!
 //! Seen without new answers the cost falls towards nothing (`c * w`), so that an endpoint that was
 //! slow is tried again in the end, and its answer says whether it still is.
 //!
-<<<<<<< HEAD
-//! An endpoint that has never answered has no cost. While nothing is in flight to it, it is preferred,
-//! so it gets the one request that measures it; while that is in flight it counts as slow ([`SEED`]),
-//! so it does not get a flood before the answer is there. See [`super::load`].
-=======
 //! An endpoint that has never answered has no cost. While nothing is in flight to it, it is
 //! preferred, so it gets the one request that measures it; while that is in flight it counts as
 //! slow ([`SEED`]), so it does not get a flood before the answer is there. See [`super::load`].
->>>>>>> balance
 //!
 //! The functions [`next`] and [`cost`] are the same over plain numbers, for state that is kept in
 //! atomics: the bits of the cost as `u64` (zero = never answered), and nanoseconds since any fixed
@@ -83,13 +72,8 @@ impl PeakEwma {
     }
 }
 
-<<<<<<< HEAD
-/// The latency that a failed attempt counts as: the penalty of the settings, or how long the endpoint
-/// said it needs (at most 300 s), or what the attempt took, whichever is longest.
-=======
 /// The latency that a failed attempt counts as: the penalty of the settings, or how long the
 /// endpoint said it needs (at most 300 s), or what the attempt took, whichever is longest.
->>>>>>> balance
 #[must_use]
 pub fn failure_latency(settings: &Settings, rtt: Duration, hint: Option<Duration>) -> Duration {
     let hint = hint.unwrap_or_default().min(HINT_MAX);

@@ -1,17 +1,9 @@
-<<<<<<< HEAD
-//! The consistent hash: each endpoint has many points on a ring, and a key belongs to the first point
-//! at or after its hash. When an endpoint comes or goes, only the keys at its own points move.
-//!
-//! D. Karger et al., "Consistent Hashing and Random Trees", 1997. The points follow from the names of
-//! the endpoints alone, so every process with the same endpoints sends a key to the same one,
-=======
 //! The consistent hash: each endpoint has many points on a ring, and a key belongs to the first
 //! point at or after its hash. When an endpoint comes or goes, only the keys at its own points
 //! move.
 //!
 //! D. Karger et al., "Consistent Hashing and Random Trees", 1997. The points follow from the names
 //! of the endpoints alone, so every process with the same endpoints sends a key to the same one,
->>>>>>> balance
 //! whatever the order in which they are listed.
 //!
 //! What is absent: the bound on the load, which is kept where the choice is taken.
@@ -65,15 +57,12 @@ impl Ring {
         Self { points, endpoints: endpoints.len() }
     }
 
-<<<<<<< HEAD
-=======
     /// The number of its points.
     #[must_use]
     pub fn points(&self) -> usize {
         self.points.len()
     }
 
->>>>>>> balance
     /// The endpoints, by their index, in the order in which a key of this hash prefers them.
     #[must_use]
     pub fn walk(&self, hash: u64) -> Walk<'_> {

@@ -218,10 +218,7 @@ impl Body for RequestBody {
 }
 
 impl State {
-    fn poll_client(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
         match Pin::new(&mut self.client).poll_frame(cx) {
             Poll::Pending => self.poll_timeout(cx),
             Poll::Ready(None) => {
