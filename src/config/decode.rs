@@ -54,7 +54,7 @@ fn id(node: &Node) -> Id {
 /// The way from the root to a value, as links on the stack: it is only spelt out for a problem.
 #[derive(Clone, Copy)]
 struct Trail<'a> {
-    parent: Option<&'a Trail<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 

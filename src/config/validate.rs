@@ -106,7 +106,7 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(source: &'a Source) -> Self {
         let root = source.root();
-        let upstreams = root.get("upstreams").map(|node| node.entries()).unwrap_or_default();
+        let upstreams = root.get("upstreams").map(super::tree::Node::entries).unwrap_or_default();
         let listeners = match root.get("listeners").map(|node| &node.kind) {
             Some(Kind::Sequence(items)) => items.as_slice(),
             _ => &[],

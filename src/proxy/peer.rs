@@ -100,7 +100,7 @@ impl Peer {
         let passed = |since: Instant, timeout| now.saturating_duration_since(since) >= timeout;
         match self.activity.waits() {
             Waits::Stalled(since) if passed(since, self.idle_timeout) => {
-                self.want(Verdict::Abandon)
+                self.want(Verdict::Abandon);
             }
             Waits::Head(since) if passed(since, self.header_timeout) => {
                 self.want(Verdict::HeadTimeout);

@@ -1,7 +1,5 @@
 //! A listener's settings in the form that each of its requests needs.
 
-use std::time::Duration;
-
 use super::body::Bounds;
 use super::headers::forward::Forwarding;
 use super::peer::Peer;
@@ -32,8 +30,8 @@ impl Site {
             forward_proxy: listener.forward_proxy,
             bounds: Bounds {
                 keep_bytes: 0,
-                max_bytes: limits.body_bytes.map_or(u64::MAX, |bytes| bytes.get()),
-                timeout: Duration::from(*limits.body_timeout),
+                max_bytes: limits.body_bytes.map_or(u64::MAX, super::super::units::ByteSize::get),
+                timeout: (*limits.body_timeout),
             },
             forwarding: Forwarding::compile(&listener.forwarded, listener.trust)?,
             max_requests: limits.max_requests_per_connection.unwrap_or(u64::MAX),

@@ -68,7 +68,7 @@ pub async fn keep(upstream: Arc<Upstream>, resolver: Arc<Resolver>, metrics: Arc
             upstream.publish(&metrics, &specs);
             upstream.state.answered.send_replace(true);
         };
-        tasks.spawn(keep_resolved(host, port, bounds.clone(), Arc::clone(&resolver), publish));
+        tasks.spawn(keep_resolved(host, port, bounds, Arc::clone(&resolver), publish));
     }
     if let Some(settings) = upstream.settings.health_check.clone() {
         tasks.spawn(check_all(Arc::clone(&upstream), settings));

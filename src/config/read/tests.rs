@@ -9,7 +9,7 @@ fn scratch() {
     let _ = start;
     match read(&text, &ProcessEnvironment) {
         Ok(l) => {
-            println!("{}\n{:x}", crate::config::to_yaml(&l.config, &l.secrets).unwrap(), l.hash)
+            println!("{}\n{:x}", crate::config::to_yaml(&l.config, &l.secrets).unwrap(), l.hash);
         }
         Err(p) => p.iter().for_each(|p| println!("{}", p.in_file("f"))),
     }

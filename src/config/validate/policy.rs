@@ -136,7 +136,7 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: &str, settings: &rate_limit:
             "is `wait` without a `max_wait`; write how long a request may wait",
         ),
         OnLimit::Reject if !settings.max_wait.is_zero() => {
-            check.conflict(&format!("{at}.max_wait"), "has no effect without `on_limit: wait`")
+            check.conflict(&format!("{at}.max_wait"), "has no effect without `on_limit: wait`");
         }
         OnLimit::Wait | OnLimit::Reject => {}
     }
@@ -150,7 +150,7 @@ pub(super) fn load_balancing(check: &mut Check<'_>, at: &str, settings: &load_ba
         ),
         (Policy::RingHash, Some(key)) => hash_on(check, &format!("{at}.hash_on"), key),
         (_, Some(_)) => {
-            check.conflict(&format!("{at}.hash_on"), "has no effect without `policy: ring_hash`")
+            check.conflict(&format!("{at}.hash_on"), "has no effect without `policy: ring_hash`");
         }
         (_, None) => {}
     }

@@ -1,5 +1,25 @@
-use super::super::tests::{lines, map};
 use super::*;
+
+/// Builds a map from lines, repeated names included.
+fn map(lines: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        (name, HeaderValue::from_bytes(value.as_bytes()).unwrap())
+    };
+    let mut headers = HeaderMap::new();
+    lines.iter().map(pair).for_each(|(name, value)| {
+        headers.append(name, value);
+    });
+    headers
+}
+
+/// The lines of a map, sorted.
+fn lines(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let mut lines: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    lines.sort_unstable();
+    lines
+}
 
 fn ops(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderOps {
     let pairs = |list: &[(&str, &str)]| {
