@@ -149,7 +149,7 @@ impl<'de> Reader<'_, 'de> {
     }
 
     fn placed<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.at(self.node, self.trail, ""))
+        result.map_err(|fault| fault.at(self, ""))
     }
 }
 
@@ -185,8 +185,12 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let result = self.shape(visitor);
-        result.map_err(|fault| fault.at(self.node, self.trail, name))
+        // A derived structure would take a list as its fields in order, which no file should rely on.
+        let result = match self.node.kind {
+            Kind::Mapping(_) => self.shape(visitor),
+            _ => self.mistaken(visitor),
+        };
+        result.map_err(|fault| fault.at(self, name))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

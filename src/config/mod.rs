@@ -19,6 +19,8 @@ pub mod source;
 pub mod substitute;
 pub mod suggest;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod upstream;
 pub mod validate;

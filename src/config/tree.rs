@@ -103,10 +103,13 @@ impl Node {
 /// could be misread in a path is put in quotes.
 #[must_use]
 pub fn join(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let dot = if path.is_empty() { "" } else { "." };
-    if plain { format!("{path}{dot}{name}") } else { format!("{path}{dot}{name:?}") }
+    if is_plain(name) { format!("{path}{dot}{name}") } else { format!("{path}{dot}{name:?}") }
+}
+
+/// Whether a name stands in a path as it is.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
 /// Reads the text into a tree. `None` when it is not YAML, or not within bounds; problems that do not
