@@ -1,9 +1,9 @@
 //! The tree as settings, by what each setting wants.
 //!
-//! A serde deserializer in which the wanted type decides how a scalar is read: unquoted `8080`, `off`
-//! or `true` is a text where a text is wanted. A problem does not end the reading: the value at fault
-//! is hidden and its owner is read again without it, so that everything wrong with a route is
-//! reported at once, each at its own place.
+//! A serde deserializer in which the wanted type decides how a scalar is read: unquoted `8080`,
+//! `off` or `true` is a text where a text is wanted. A problem does not end the reading: the value
+//! at fault is hidden and its owner is read again without it, so that everything wrong with a route
+//! is reported at once, each at its own place.
 
 mod fault;
 
@@ -20,8 +20,8 @@ use super::tree::{Key, Kind, Node, Scalar, join};
 /// How often one listener, upstream or route is read again. Each round reports one problem.
 const MAX_ROUNDS: usize = 100;
 
-/// Reads a value of type `T` from a node at `path`. Problems go to the report; what could not be read
-/// is left out, and `None` is returned when nothing can stand without it.
+/// Reads a value of type `T` from a node at `path`. Problems go to the report; what could not be
+/// read is left out, and `None` is returned when nothing can stand without it.
 pub(super) fn decode<T: DeserializeOwned>(
     node: &Node,
     path: &str,
@@ -29,6 +29,9 @@ pub(super) fn decode<T: DeserializeOwned>(
 ) -> Option<T> {
     let mut hidden = HashSet::new();
     for _ in 0..MAX_ROUNDS {
+        if report.is_full() {
+            return None;
+        }
         let trail = Trail { parent: None, step: Step::Root(path) };
         let reader = Reader { node, trail: &trail, hidden: &hidden };
         let fault = match reader.placed(T::deserialize(reader)) {
@@ -54,7 +57,7 @@ fn id(node: &Node) -> Id {
 /// The way from the root to a value, as links on the stack: it is only spelt out for a problem.
 #[derive(Clone, Copy)]
 struct Trail<'a> {
-    parent: Option<&'a Trail<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 
@@ -185,7 +188,8 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        // A derived structure would take a list as its fields in order, which no file should rely on.
+        // A derived structure would take a list as its fields in order, which no file should rely
+        // on.
         let result = match self.node.kind {
             Kind::Mapping(_) => self.shape(visitor),
             _ => self.mistaken(visitor),

@@ -1,5 +1,7 @@
 //! A file, from text to settings.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 
 use super::decode::decode;
@@ -14,7 +16,7 @@ use super::validate::validate;
 use super::{Config, merge};
 
 /// A file that was read and has no problems.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The settings in force, defaults merged and values from outside put in.
     pub config: Config,
@@ -25,6 +27,13 @@ pub struct Loaded {
     /// FNV-1a, 64 bits, of the settings in force: the same settings give the same number in every
     /// process of one version, however the file is written. Not a secure hash.
     pub hash: u64,
+}
+
+impl fmt::Debug for Loaded {
+    /// Says nothing of the content, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loaded({:016x})", self.hash)
+    }
 }
 
 /// Reads a file.
@@ -137,8 +146,8 @@ fn decode_list<T: DeserializeOwned>(
     items.iter().enumerate().filter_map(read).unzip()
 }
 
-/// Reads what stands under `defaults` by itself, so that its problems are found without a route that
-/// takes it, and are named as what they are.
+/// Reads what stands under `defaults` by itself, so that its problems are found without a route
+/// that takes it, and are named as what they are.
 fn decode_defaults(root: &Node, report: &mut Report) -> (Option<Route>, Option<Upstream>) {
     let Some(defaults) = root.get("defaults") else { return (None, None) };
     let route = defaults
@@ -172,8 +181,8 @@ fn with_name(node: &Node, own: &[&str]) -> Node {
     node
 }
 
-/// The problems without values from outside: those are searched for everywhere, and a short one where
-/// it was put in.
+/// The problems without values from outside: those are searched for everywhere, and a short one
+/// where it was put in.
 fn masked(mut problems: Vec<Problem>, source: &Source, secrets: &Secrets) -> Vec<Problem> {
     for problem in &mut problems {
         problem.message = secrets.mask(&problem.message);

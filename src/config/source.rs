@@ -1,12 +1,21 @@
 //! Which setting stands where in the file.
 
+use std::fmt;
+
 use super::problem::Place;
 use super::tree::{Kind, Node, is_plain, join};
 
 /// The file as it was read, with defaults merged: it knows the place of every setting.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     root: Node,
+}
+
+impl fmt::Debug for Source {
+    /// Says nothing of the content, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({} values)", self.root.size())
+    }
 }
 
 impl Source {

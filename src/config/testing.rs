@@ -24,7 +24,8 @@ impl Environment for Fixed {
     }
 }
 
-/// A listener, an upstream `a` and a route to it, with more keys for the upstream and for the route.
+/// A listener, an upstream `a` and a route to it, with more keys for the upstream and for the
+/// route.
 pub(super) fn file(upstream: &str, route: &str) -> String {
     format!(
         "listeners: [{{ name: in, bind: '127.0.0.1:15001' }}]\n\

@@ -87,7 +87,7 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(source: &'a Source) -> Self {
         let root = source.root();
-        let upstreams = root.get("upstreams").map(|node| node.entries()).unwrap_or_default();
+        let upstreams = root.get("upstreams").map(super::tree::Node::entries).unwrap_or_default();
         let listeners = match root.get("listeners").map(|node| &node.kind) {
             Some(Kind::Sequence(items)) => items.as_slice(),
             _ => &[],
@@ -127,8 +127,8 @@ impl Check<'_> {
         }
     }
 
-    /// Reports a problem between a setting and others of its mapping, unless one of them could not be
-    /// read and so has a value that nobody wrote.
+    /// Reports a problem between a setting and others of its mapping, unless one of them could not
+    /// be read and so has a value that nobody wrote.
     fn conflict(&mut self, path: At<'_>, message: impl Into<String>) {
         if self.readable(&parent(&path.to_string())) {
             self.problem(path, message);
@@ -226,8 +226,8 @@ impl Check<'_> {
     }
 }
 
-/// The path of the mapping or list around a setting. A quoted name may contain dots; the shorter path
-/// that comes out then is around the setting as well.
+/// The path of the mapping or list around a setting. A quoted name may contain dots; the shorter
+/// path that comes out then is around the setting as well.
 fn parent(path: &str) -> &str {
     path.rfind(['.', '[']).and_then(|at| path.get(..at)).unwrap_or(path)
 }

@@ -62,7 +62,8 @@ fn a_problem_in_a_default_is_reported_once_and_by_its_own_name() {
 #[test]
 fn a_bad_default_is_found_without_anything_that_takes_it() {
     let text = "listeners: [{ name: in, bind: '127.0.0.1:15001' }]\n\
-                defaults: { route: { timeouts: { total: 5 }, name: x }, upstream: { dns: null, zon: z } }\n";
+                defaults: { route: { timeouts: { total: 5 }, name: x }, \
+                upstream: { dns: null, zon: z } }\n";
     let found = problems(text);
     assert_eq!(found.len(), 4, "{found:#?}");
     assert!(found[0].contains("defaults.route.timeouts.total: `5` is not a length of time"));

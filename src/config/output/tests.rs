@@ -23,8 +23,10 @@ fn secrets_are_masked_wherever_they_are() {
     env.variables.insert("PORT", "80");
     let text = file(
         "zone: \"${KEY}\"",
-        "headers: { request: { set: { x-a: \"k ${KEY}\", Authorization: Basic abcdef, x-api-key: k1, \
-         x-port: \"${PORT}\", x-plain: 'correct-horse and 80' }, add: { My-Token-Id: t0k, accept: json } } }, \
+        "headers: { request: { set: { x-a: \"k ${KEY}\", \
+         Authorization: Basic abcdef, x-api-key: k1, \
+         x-port: \"${PORT}\", x-plain: 'correct-horse and 80' }, \
+         add: { My-Token-Id: t0k, accept: json } } }, \
          match: { headers: { x-secret: s1, accept: a } }, retry: { max_attempts: \"${PORT}\" }",
     );
     let text = text.replace("max_attempts: \"${PORT}\"", "max_attempts: 2");

@@ -145,7 +145,10 @@ proptest! {
     #[test]
     fn a_damaged_file_never_panics(
         which in 0..2_usize,
-        cuts in prop::collection::vec((any::<prop::sample::Index>(), "[-{}\\[\\]:,&*!|>'\"#$ \n0-9a-z%]{0,4}"), 1..6),
+        cuts in prop::collection::vec(
+            (any::<prop::sample::Index>(), "[-{}\\[\\]:,&*!|>'\"#$ \n0-9a-z%]{0,4}"),
+            1..6,
+        ),
     ) {
         let name = ["config/reference.yaml", "config/example.yaml"][which];
         let mut chars: Vec<char> = text_of(name).chars().collect();

@@ -53,8 +53,8 @@ fn good_files_are_good_to_both() {
     }
 }
 
-/// Every file that differs from `file` in one place: a name that is not known in each mapping, and a
-/// value of each kind in place of each value.
+/// Every file that differs from `file` in one place: a name that is not known in each mapping, and
+/// a value of each kind in place of each value.
 fn damaged(file: &Value) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     let mut pointers = vec![String::new()];
@@ -101,8 +101,8 @@ fn damaged_files_are_the_same_to_both() {
     let mut refused = 0;
     for file in files() {
         for (what, file) in damaged(&file) {
-            // What a route leaves out of its rate limit may come from `defaults`, which a schema cannot
-            // follow.
+            // What a route leaves out of its rate limit may come from `defaults`, which a schema
+            // cannot follow.
             if what.ends_with("rate_limit = {}") {
                 continue;
             }

@@ -22,8 +22,8 @@ fn with(upstream: &str, route: &str) -> Result<Loaded, Vec<Problem>> {
 #[test]
 fn variables_and_files_are_put_into_scalars() {
     let route = "match: { host: \"${HOST}\", headers: { x-a: \"a-${TRIES}-$${HOST}-$5\" } }, \
-                 retry: { max_attempts: \"${TRIES}\" }, \
-                 headers: { request: { set: { x-k: \"Bearer ${file:/run/secret}\", x-e: \"${EMPTY}\" } } }";
+                 retry: { max_attempts: \"${TRIES}\" }, headers: { request: { set: { \
+                 x-k: \"Bearer ${file:/run/secret}\", x-e: \"${EMPTY}\" } } }";
     let config = with("", route).unwrap().config;
     let route = &config.routes[0];
     assert_eq!(route.matches.host.as_deref(), Some("pay.internal"));
@@ -75,6 +75,18 @@ fn a_value_from_outside_is_not_in_the_problem_that_it_causes() {
     // Too short to be searched for in other texts, but known to be here.
     let problems = with("", "timeouts: { total: \"${TRIES}\" }").unwrap_err();
     assert!(problems[0].message.starts_with("`***` is not a length of time"), "{problems:#?}");
+}
+
+#[test]
+fn many_references_to_a_long_value_are_bounded() {
+    let long: &'static str = "x".repeat(1 << 20).leak();
+    let mut env = Fixed::default();
+    env.variables.insert("LONG", long);
+    let fields: Vec<String> = (0..17).map(|n| format!("x-{n}: \"${{LONG}}\"")).collect();
+    let query = format!("match: {{ query: {{ {} }} }}", fields.join(", "));
+    let problems = read(&file("", &query), &env).unwrap_err();
+    let over = |p: &&Problem| p.message.contains("the values put in are larger than 16 MiB");
+    assert_eq!(problems.iter().filter(over).count(), 1, "{}", problems.len());
 }
 
 #[test]

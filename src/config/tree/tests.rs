@@ -96,7 +96,9 @@ fn a_file_of_nothing_is_null_and_a_huge_one_is_refused() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text in "[-a-z:\\[\\]{}#&*!|>'\"%@`?, \\n\\t0-9~<.é\u{0}]{0,200}") {
+    fn any_text_is_read_or_refused(
+        text in "[-a-z:\\[\\]{}#&*!|>'\"%@`?, \\n\\t0-9~<.é\u{0}]{0,200}"
+    ) {
         let (node, problems) = read(&text);
         prop_assert!(node.is_some() || problems.len() == 1);
     }

@@ -136,7 +136,8 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
             "is `wait` without a `max_wait`; write how long a request may wait",
         ),
         OnLimit::Reject if !settings.max_wait.is_zero() => {
-            check.conflict(&format_args!("{at}.max_wait"), "has no effect without `on_limit: wait`")
+            let message = "has no effect without `on_limit: wait`";
+            check.conflict(&format_args!("{at}.max_wait"), message);
         }
         OnLimit::Wait | OnLimit::Reject => {}
     }

@@ -13,8 +13,8 @@ const MOST_WEIGHT: u32 = 1_000_000;
 /// The longest host name, path or value that a route can ask for.
 const MOST_TEXT: usize = 4096;
 
-/// Fields that belong to a connection or to the framing of a message (RFC 9110, 7.6.1; RFC 9112, 6),
-/// or that another setting writes. To set one would break the message.
+/// Fields that belong to a connection or to the framing of a message (RFC 9110, 7.6.1; RFC 9112,
+/// 6), or that another setting writes. To set one would break the message.
 const RESERVED: [&str; 11] = [
     "connection",
     "content-length",
@@ -233,6 +233,9 @@ fn header_ops(check: &mut Check<'_>, at: At<'_>, ops: &HeaderOps) {
     for (verb, fields) in [("set", &ops.set), ("add", &ops.add)] {
         for (path, name, value) in each(&format_args!("{at}.{verb}"), fields) {
             field_name(check, &path, name);
+            if name.to_ascii_lowercase().starts_with("x-outrigger-") {
+                check.problem(&path, format!("`{name}` is written by the proxy itself"));
+            }
             if !is_field_value(value) {
                 let message = "cannot be the value of a header field: it has control characters, \
                                or spaces around it";
@@ -257,7 +260,5 @@ fn field_name(check: &mut Check<'_>, path: At<'_>, name: &str) {
     } else if RESERVED.contains(&lower.as_str()) {
         let message = format!("`{name}` belongs to the connection or the message's framing");
         check.problem(path, message);
-    } else if lower.starts_with("x-outrigger-") {
-        check.problem(path, format!("`{name}` is written by the proxy itself"));
     }
 }

@@ -109,7 +109,8 @@ fn address(text: &str, unix: bool) -> Result<(), String> {
     if is_host(host) { Ok(()) } else { wrong() }
 }
 
-/// Whether it is an IPv4 address or a name that can be resolved (RFC 1123, with `_` as in SRV names).
+/// Whether it is an IPv4 address or a name that can be resolved (RFC 1123, with `_` as in SRV
+/// names).
 pub(super) fn is_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     name.len() <= 253
