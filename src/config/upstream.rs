@@ -82,7 +82,7 @@ struct EndpointForm {
     zone: Option<String>,
 }
 
-/// Both forms of an [`Endpoint`].
+/// An endpoint: its address alone, or with weight and zone.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
