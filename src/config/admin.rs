@@ -61,7 +61,8 @@ pub enum Workers {
 pub struct Drain {
     /// Work in flight that has not ended by then is cut off.
     pub timeout: Period,
-    /// Between the failing of readiness and the closing of the listeners, while connections are open.
+    /// Between the failing of readiness and the closing of the listeners, while connections are
+    /// open.
     pub linger: Period,
 }
 

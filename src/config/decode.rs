@@ -1,9 +1,9 @@
 //! The tree as settings, by what each setting wants.
 //!
-//! A serde deserializer in which the wanted type decides how a scalar is read: unquoted `8080`, `off`
-//! or `true` is a text where a text is wanted. A problem does not end the reading: the value at fault
-//! is hidden and its owner is read again without it, so that everything wrong with a route is
-//! reported at once, each at its own place.
+//! A serde deserializer in which the wanted type decides how a scalar is read: unquoted `8080`,
+//! `off` or `true` is a text where a text is wanted. A problem does not end the reading: the value
+//! at fault is hidden and its owner is read again without it, so that everything wrong with a route
+//! is reported at once, each at its own place.
 
 mod fault;
 
@@ -20,8 +20,8 @@ use super::tree::{Key, Kind, Node, Scalar, join};
 /// How often one listener, upstream or route is read again. Each round reports one problem.
 const MAX_ROUNDS: usize = 100;
 
-/// Reads a value of type `T` from a node at `path`. Problems go to the report; what could not be read
-/// is left out, and `None` is returned when nothing can stand without it.
+/// Reads a value of type `T` from a node at `path`. Problems go to the report; what could not be
+/// read is left out, and `None` is returned when nothing can stand without it.
 pub(super) fn decode<T: DeserializeOwned>(
     node: &Node,
     path: &str,
@@ -29,6 +29,9 @@ pub(super) fn decode<T: DeserializeOwned>(
 ) -> Option<T> {
     let mut hidden = HashSet::new();
     for _ in 0..MAX_ROUNDS {
+        if report.is_full() {
+            return None;
+        }
         let trail = Trail { parent: None, step: Step::Root(path) };
         let reader = Reader { node, trail: &trail, hidden: &hidden };
         let fault = match reader.placed(T::deserialize(reader)) {
@@ -149,7 +152,7 @@ impl<'de> Reader<'_, 'de> {
     }
 
     fn placed<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
-        result.map_err(|fault| fault.at(self.node, self.trail, ""))
+        result.map_err(|fault| fault.at(self, ""))
     }
 }
 
@@ -185,8 +188,13 @@ impl<'de> Deserializer<'de> for Reader<'_, 'de> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let result = self.shape(visitor);
-        result.map_err(|fault| fault.at(self.node, self.trail, name))
+        // A derived structure would take a list as its fields in order, which no file should rely
+        // on.
+        let result = match self.node.kind {
+            Kind::Mapping(_) => self.shape(visitor),
+            _ => self.mistaken(visitor),
+        };
+        result.map_err(|fault| fault.at(self, name))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

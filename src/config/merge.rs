@@ -1,8 +1,8 @@
 //! `defaults` under every route and upstream, before they are read.
 //!
-//! Mappings are merged name by name; lists and scalars are taken whole; what a route or upstream says
-//! wins, and `null` says something. Each value keeps its own place, so that a problem in a default is
-//! shown where it was written.
+//! Mappings are merged name by name; lists and scalars are taken whole; what a route or upstream
+//! says wins, and `null` says something. Each value keeps its own place, so that a problem in a
+//! default is shown where it was written.
 
 use super::problem::{Problem, Report};
 use super::tree::{Kind, MAX_NODES, Node, join};

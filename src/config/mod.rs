@@ -1,8 +1,9 @@
 //! The YAML surface: what the file can say, how it is read, and how it is printed back.
 //!
 //! Reading goes through one step a file: [`tree`] (YAML with places), [`substitute`] (values from
-//! outside), `merge` (defaults), `decode` (types), `validate` (rules between settings). All problems
-//! of all steps are collected. Nothing here compiles, opens or resolves what the file speaks of.
+//! outside), `merge` (defaults), `decode` (types), `validate` (rules between settings). All
+//! problems of all steps are collected. Nothing here compiles, opens or resolves what the file
+//! speaks of.
 
 pub mod admin;
 mod decode;
@@ -19,6 +20,8 @@ pub mod source;
 pub mod substitute;
 pub mod suggest;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod upstream;
 pub mod validate;

@@ -3,8 +3,8 @@
 use super::Config;
 use super::secrets::Secrets;
 
-/// Prints the settings in force. Values from outside, and header values that carry proof of identity,
-/// are masked. This is the only place that knows `serde_yaml`.
+/// Prints the settings in force. Values from outside, and header values that carry proof of
+/// identity, are masked. This is the only place that knows `serde_yaml`.
 ///
 /// # Errors
 /// When the settings cannot be written as YAML, which no file that was read leads to.

@@ -1,4 +1,5 @@
-//! The small languages inside settings: regular expressions, path templates, header names and values.
+//! The small languages inside settings: regular expressions, path templates, header names and
+//! values.
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -34,7 +35,8 @@ fn build(text: &str) -> Result<Regex, String> {
             regex::Error::CompiledTooBig(_) => {
                 format!("the expression needs more than {} KiB", MAX_REGEX_MEMORY >> 10)
             }
-            // The first lines of a syntax error draw the place with arrows; the last names the cause.
+            // The first lines of a syntax error draw the place with arrows; the last names the
+            // cause.
             other => {
                 let text = other.to_string();
                 let cause = text.lines().last().unwrap_or_default();
@@ -122,15 +124,16 @@ pub fn is_token(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Whether it can be the value of a header field (RFC 9110, 5.5): no control characters but the tab,
-/// and no space around it.
+/// Whether it can be the value of a header field (RFC 9110, 5.5): no control characters but the
+/// tab, and no space around it.
 #[must_use]
 pub fn is_field_value(text: &str) -> bool {
     text.trim_matches([' ', '\t']) == text
         && text.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
-/// Whether it can be a path in a request: begins with `/`, without spaces, controls, query, fragment.
+/// Whether it can be a path in a request: begins with `/`, without spaces, controls, query,
+/// fragment.
 #[must_use]
 pub fn is_path(text: &str) -> bool {
     text.starts_with('/')

@@ -1,5 +1,7 @@
 //! A file, from text to settings.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 
 use super::decode::decode;
@@ -10,11 +12,11 @@ use super::source::Source;
 use super::substitute::{Environment, substitute};
 use super::tree::{Key, Kind, Node, Scalar, join, parse};
 use super::upstream::Upstream;
-use super::validate::{View, validate, validate_route_defaults, validate_upstream_defaults};
+use super::validate::validate;
 use super::{Config, merge};
 
 /// A file that was read and has no problems.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The settings in force, defaults merged and values from outside put in.
     pub config: Config,
@@ -27,39 +29,66 @@ pub struct Loaded {
     pub hash: u64,
 }
 
+impl fmt::Debug for Loaded {
+    /// Says nothing of the content, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loaded({:016x})", self.hash)
+    }
+}
+
 /// Reads a file.
 ///
 /// # Errors
 /// All problems of the file, in its order; values from outside are masked in them.
 pub fn read(text: &str, env: &dyn Environment) -> Result<Loaded, Vec<Problem>> {
     let mut report = Report::default();
-    let Some(mut root) = parse(text, &mut report) else { return Err(report.finish()) };
-    if root.kind == Kind::Null {
-        report.push(Problem::new(root.place, "", "the file is empty"));
+    let Some((source, secrets, sections)) = decode_file(text, env, &mut report) else {
         return Err(report.finish());
-    }
-    let mut secrets = substitute(&mut root, env, &mut report);
-    defaults(&root, &mut report);
-    merge::merge_defaults(&mut root, &mut report);
-    secrets.add_paths(&root, "");
-    let source = Source::new(root);
-    let sections = decode_sections(source.root(), &mut report);
-    let Sections { config, listeners, routes } = sections;
-    let view = View { config: &config, listeners: &listeners, routes: &routes };
-    validate(&view, &source, &mut report);
+    };
+    validate(&sections, &source, &mut report);
     if report.is_empty() {
-        let hash = fnv1a(&serde_json::to_vec(&config).unwrap_or_default());
-        return Ok(Loaded { config, source, secrets, hash });
+        let config = sections.config;
+        let mut hash = Fnv1a::default();
+        // Writing to the hash cannot fail, and every setting has a form in JSON.
+        let _ = serde_json::to_writer(&mut hash, &config);
+        return Ok(Loaded { config, source, secrets, hash: hash.0 });
     }
     Err(masked(report.finish(), &source, &secrets))
 }
 
+/// All steps but the rules between settings. `None` when there is nothing to look at.
+pub(super) fn decode_file(
+    text: &str,
+    env: &dyn Environment,
+    report: &mut Report,
+) -> Option<(Source, Secrets, Sections)> {
+    let mut root = parse(text, report)?;
+    if root.kind == Kind::Null {
+        report.push(Problem::new(root.place, "", "the file is empty"));
+        return None;
+    }
+    let mut secrets = substitute(&mut root, env, report);
+    // Before they are merged, so that their problems are first found under their own name.
+    let defaults = decode_defaults(&root, report);
+    merge::merge_defaults(&mut root, report);
+    secrets.add_paths(&root, "");
+    let source = Source::new(root);
+    let sections = Sections { defaults, ..decode_sections(source.root(), report) };
+    Some((source, secrets, sections))
+}
+
 /// The settings as far as they could be read. Lists lack what could not be, so each item's index in
 /// the file stands beside.
-struct Sections {
-    config: Config,
-    listeners: Vec<usize>,
-    routes: Vec<usize>,
+#[derive(Default)]
+pub(super) struct Sections {
+    /// The settings.
+    pub(super) config: Config,
+    /// For each listener that was read, its index in the file.
+    pub(super) listeners: Vec<usize>,
+    /// For each route that was read, its index in the file.
+    pub(super) routes: Vec<usize>,
+    /// What stands under `defaults`, read by itself.
+    pub(super) defaults: (Option<Route>, Option<Upstream>),
 }
 
 /// The sections that are read item by item: a problem in one route means reading that route again,
@@ -98,7 +127,7 @@ fn decode_sections(root: &Node, report: &mut Report) -> Sections {
             report.push(Problem::new(node.place, "upstreams", message));
         }
     }
-    Sections { config, listeners: listeners_at, routes: routes_at }
+    Sections { config, listeners: listeners_at, routes: routes_at, ..Sections::default() }
 }
 
 fn decode_list<T: DeserializeOwned>(
@@ -117,25 +146,17 @@ fn decode_list<T: DeserializeOwned>(
     items.iter().enumerate().filter_map(read).unzip()
 }
 
-/// Reads what stands under `defaults` by itself, so that its problems are found without a route that
-/// takes it, and are named as what they are.
-fn defaults(root: &Node, report: &mut Report) {
-    let Some(defaults) = root.get("defaults") else { return };
-    let key = Key { text: "defaults".to_owned(), place: defaults.place };
-    let alone = Kind::Mapping(vec![(key, defaults.clone())]);
-    let source = Source::new(Node { place: root.place, kind: alone });
-    if let Some(route) = defaults.get("route") {
-        let named = with_name(route, &merge::OWN_OF_ROUTE);
-        if let Some(route) = decode::<Route>(&named, "defaults.route", report) {
-            validate_route_defaults(&route, &source, report);
-        }
-    }
-    if let Some(upstream) = defaults.get("upstream") {
-        let kept = without(upstream, &merge::OWN_OF_UPSTREAM);
-        if let Some(upstream) = decode::<Upstream>(&kept, "defaults.upstream", report) {
-            validate_upstream_defaults(&upstream, &source, report);
-        }
-    }
+/// Reads what stands under `defaults` by itself, so that its problems are found without a route
+/// that takes it, and are named as what they are.
+fn decode_defaults(root: &Node, report: &mut Report) -> (Option<Route>, Option<Upstream>) {
+    let Some(defaults) = root.get("defaults") else { return (None, None) };
+    let route = defaults
+        .get("route")
+        .and_then(|node| decode(&with_name(node, &merge::OWN_OF_ROUTE), "defaults.route", report));
+    let upstream = defaults.get("upstream").and_then(|node| {
+        decode(&without(node, &merge::OWN_OF_UPSTREAM), "defaults.upstream", report)
+    });
+    (route, upstream)
 }
 
 fn without(node: &Node, own: &[&str]) -> Node {
@@ -160,8 +181,8 @@ fn with_name(node: &Node, own: &[&str]) -> Node {
     node
 }
 
-/// The problems without values from outside: those are searched for everywhere, and a short one where
-/// it was put in.
+/// The problems without values from outside: those are searched for everywhere, and a short one
+/// where it was put in.
 fn masked(mut problems: Vec<Problem>, source: &Source, secrets: &Secrets) -> Vec<Problem> {
     for problem in &mut problems {
         problem.message = secrets.mask(&problem.message);
@@ -178,10 +199,24 @@ fn masked(mut problems: Vec<Problem>, source: &Source, secrets: &Secrets) -> Vec
 }
 
 /// The hash of Fowler, Noll and Vo, variant 1a, 64 bits.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl std::io::Write for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        self.0 = bytes.iter().fold(self.0, step);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,21 @@
 //! Which setting stands where in the file.
 
+use std::fmt;
+
 use super::problem::Place;
-use super::tree::{Kind, Node, join};
+use super::tree::{Kind, Node, is_plain, join};
 
 /// The file as it was read, with defaults merged: it knows the place of every setting.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Source {
     root: Node,
+}
+
+impl fmt::Debug for Source {
+    /// Says nothing of the content, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({} values)", self.root.size())
+    }
 }
 
 impl Source {
@@ -56,9 +65,14 @@ fn step<'n, 'p>(node: &'n Node, rest: &'p str) -> Option<(&'n Node, &'p str)> {
         }
         Kind::Mapping(entries) => {
             let rest = rest.strip_prefix('.').unwrap_or(rest);
-            // The names are compared as they are spelt in a path, so that none has to be unquoted.
+            let quoted = rest.starts_with('"');
+            // A quoted name is compared as it is spelt in a path, so that it need not be unquoted.
             entries.iter().find_map(|(key, child)| {
-                let after = rest.strip_prefix(join("", &key.text).as_str())?;
+                let after = if quoted {
+                    rest.strip_prefix(join("", &key.text).as_str())?
+                } else {
+                    rest.strip_prefix(key.text.as_str()).filter(|_| is_plain(&key.text))?
+                };
                 (after.is_empty() || after.starts_with(['.', '['])).then_some((child, after))
             })
         }

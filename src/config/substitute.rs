@@ -9,10 +9,14 @@ use std::path::Path;
 
 use super::problem::{Problem, Report};
 use super::secrets::Secrets;
-use super::tree::{Kind, Node, Scalar, join};
+use super::tree::{Kind, MAX_FILE_BYTES, Node, Scalar, join};
 
 /// The most that is read of a file that is put in; a secret is far smaller.
 pub const MAX_VALUE_BYTES: u64 = 64 << 10;
+
+/// The most that is put in, all in all: as much as a file may be large, so that a short file with
+/// many references to a long value stays in bounds.
+const MAX_TOTAL_BYTES: usize = MAX_FILE_BYTES;
 
 /// Where values from outside come from.
 pub trait Environment {
@@ -58,9 +62,10 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-/// Puts the values from outside into every scalar of the tree, and returns what is to be kept secret.
+/// Puts the values from outside into every scalar of the tree, and returns what is to be kept
+/// secret.
 pub fn substitute(root: &mut Node, env: &dyn Environment, report: &mut Report) -> Secrets {
-    let mut walk = Walk { env, report, secrets: Secrets::default() };
+    let mut walk = Walk { env, report, secrets: Secrets::default(), room: MAX_TOTAL_BYTES };
     walk.node(root, "");
     walk.secrets
 }
@@ -69,6 +74,8 @@ struct Walk<'a> {
     env: &'a dyn Environment,
     report: &'a mut Report,
     secrets: Secrets,
+    /// How many bytes may still be put in.
+    room: usize,
 }
 
 impl Walk<'_> {
@@ -126,6 +133,9 @@ impl Walk<'_> {
                 .split_once('}')
                 .ok_or("`${` is not closed by `}`; write `$${` for the characters themselves")?;
             let value = self.value(name)?;
+            self.room = self.room.checked_sub(value.len()).ok_or_else(|| {
+                format!("the values put in are larger than {} MiB", MAX_TOTAL_BYTES >> 20)
+            })?;
             self.secrets.add_value(&value);
             out.push_str(before);
             out.push_str(&value);

@@ -5,8 +5,9 @@
 const MAX_LENGTH: usize = 64;
 
 /// The candidate that is nearest to what was written, if it is near enough to be a slip of the
-/// fingers: at most a third of the letters differ, by the optimal string alignment distance (Damerau
-/// and Levenshtein, with swaps of neighbours), or one is the other with something in front or behind.
+/// fingers: at most a third of the letters differ, by the optimal string alignment distance
+/// (Damerau and Levenshtein, with swaps of neighbours), or one is the other with something in front
+/// or behind.
 #[must_use]
 pub fn nearest<'a>(
     written: &str,

@@ -1,8 +1,8 @@
 //! The text of the file as a tree in which every value knows its place.
 //!
 //! YAML is read by saphyr's parser; here its events become a tree, within bounds: one document, a
-//! depth, a number of values. Anchors are copied where they are used, and the copies count, so that a
-//! small file cannot grow into a large tree. Nothing is known here of what a setting means.
+//! depth, a number of values. Anchors are copied where they are used, and the copies count, so that
+//! a small file cannot grow into a large tree. Nothing is known here of what a setting means.
 
 use std::collections::HashMap;
 
@@ -103,14 +103,17 @@ impl Node {
 /// could be misread in a path is put in quotes.
 #[must_use]
 pub fn join(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let dot = if path.is_empty() { "" } else { "." };
-    if plain { format!("{path}{dot}{name}") } else { format!("{path}{dot}{name:?}") }
+    if is_plain(name) { format!("{path}{dot}{name}") } else { format!("{path}{dot}{name:?}") }
 }
 
-/// Reads the text into a tree. `None` when it is not YAML, or not within bounds; problems that do not
-/// hinder reading, such as a name given twice, are reported and the tree is still returned.
+/// Whether a name stands in a path as it is.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+/// Reads the text into a tree. `None` when it is not YAML, or not within bounds; problems that do
+/// not hinder reading, such as a name given twice, are reported and the tree is still returned.
 #[must_use]
 pub fn parse(text: &str, report: &mut Report) -> Option<Node> {
     if text.len() > MAX_FILE_BYTES {
@@ -268,14 +271,14 @@ impl Builder {
         let mut lines: HashMap<String, u32> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for (key, node) in entries {
-            let path = join(&self.path(), &key.text);
+            let path = || join(&self.path(), &key.text);
             if key.text == "<<" {
                 let message = "YAML merge keys are not supported; write what several routes or \
                                upstreams share under `defaults`";
-                report.push(Problem::new(key.place, &path, message));
+                report.push(Problem::new(key.place, &path(), message));
             } else if let Some(line) = lines.get(&key.text) {
                 let message = format!("given twice; the first is in line {line}");
-                report.push(Problem::new(key.place, &path, message));
+                report.push(Problem::new(key.place, &path(), message));
             } else {
                 lines.insert(key.text.clone(), key.place.line);
                 kept.push((key, node));

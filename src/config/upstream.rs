@@ -59,7 +59,8 @@ impl Default for Upstream {
 /// One endpoint: the short form is its address alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
-    /// `host:port`, `[v6]:port` or `unix:/path`; a name is resolved, and all its addresses are used.
+    /// `host:port`, `[v6]:port` or `unix:/path`; a name is resolved, and all its addresses are
+    /// used.
     pub address: String,
     /// Its share relative to the others; 1 to 1000.
     pub weight: u32,
@@ -81,7 +82,7 @@ struct EndpointForm {
     zone: Option<String>,
 }
 
-/// Both forms of an [`Endpoint`].
+/// An endpoint: its address alone, or with weight and zone.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Bound::{self, Unbounded};
 
-use super::Config;
 use super::admin::Admin;
 use super::problem::{Place, Problem, Report};
+use super::read::Sections;
 use super::source::Source;
 use super::tree::{Kind, join};
 
@@ -30,71 +30,52 @@ pub const MAX_ENDPOINTS: usize = 1_000;
 /// The longest name of a listener, route or upstream, as each is a metric label.
 pub const MAX_NAME: usize = 64;
 
-/// What the rules look at: the settings that could be read, each with its index in the file.
-pub(super) struct View<'a> {
-    /// The settings.
-    pub(super) config: &'a Config,
-    /// For each listener that was read, its index in the file.
-    pub(super) listeners: &'a [usize],
-    /// For each route that was read, its index in the file.
-    pub(super) routes: &'a [usize],
-}
-
 /// Checks the rules and adds what breaks them to the report.
-pub(super) fn validate(view: &View<'_>, source: &Source, report: &mut Report) {
+pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report) {
     let unread = report.paths().clone();
     let mut check = Check { source, report, unread };
     let names = Names::of(source);
+    let config = &sections.config;
+    // First, so that a problem in a default carries its own name and not that of a route.
+    if let Some(route) = &sections.defaults.0 {
+        route::policies(&mut check, &"defaults.route", route);
+    }
+    if let Some(upstream) = &sections.defaults.1 {
+        upstream::policies(&mut check, &"defaults.upstream", upstream);
+    }
     check.count("listeners", MAX_LISTENERS);
     check.count("routes", MAX_ROUTES);
     check.count("upstreams", MAX_UPSTREAMS);
-    admin(&mut check, &view.config.admin);
+    admin(&mut check, &config.admin);
     if source.root().get("listeners").is_none_or(|node| node.size() == 1) {
-        check.problem("listeners", "at least one listener is needed");
+        check.problem(&"listeners", "at least one listener is needed");
     }
-    let listeners = || view.listeners.iter().copied().zip(&view.config.listeners);
+    let listeners = || sections.listeners.iter().copied().zip(&config.listeners);
     check.once("name", "listeners", listeners().map(|(i, l)| (i, &l.name)));
     for (index, one) in listeners() {
-        listener::check(&mut check, &format!("listeners[{index}]"), one);
+        listener::check(&mut check, &format_args!("listeners[{index}]"), one);
     }
-    listener::binds(&mut check, &view.config.admin.bind, listeners());
-    for (name, one) in &view.config.upstreams {
+    listener::binds(&mut check, &config.admin.bind, listeners());
+    for (name, one) in &config.upstreams {
         let at = join("upstreams", name);
         check.name(&at, name);
         upstream::check(&mut check, &at, one);
     }
-    let routes = || view.routes.iter().copied().zip(&view.config.routes);
+    let routes = || sections.routes.iter().copied().zip(&config.routes);
     check.once("name", "routes", routes().map(|(i, r)| (i, &r.name)));
     for (index, one) in routes() {
-        route::check(&mut check, &format!("routes[{index}]"), one, &names);
+        route::check(&mut check, &format_args!("routes[{index}]"), one, &names);
     }
-}
-
-/// The policies of a route by themselves, for what stands under `defaults`.
-pub(super) fn validate_route_defaults(
-    route: &super::route::Route,
-    source: &Source,
-    report: &mut Report,
-) {
-    let unread = report.paths().clone();
-    route::policies(&mut Check { source, report, unread }, "defaults.route", route);
-}
-
-/// The policies of an upstream by themselves, for what stands under `defaults`.
-pub(super) fn validate_upstream_defaults(
-    upstream: &super::upstream::Upstream,
-    source: &Source,
-    report: &mut Report,
-) {
-    let unread = report.paths().clone();
-    upstream::policies(&mut Check { source, report, unread }, "defaults.upstream", upstream);
 }
 
 fn admin(check: &mut Check<'_>, admin: &Admin) {
     if admin.max_connections == 0 {
-        check.problem("admin.max_connections", "is 0, so nobody could ask; write 1 or more");
+        check.problem(&"admin.max_connections", "is 0, so nobody could ask; write 1 or more");
     }
 }
+
+/// The path of a setting, spelt out only when there is something to say of it.
+type At<'a> = &'a dyn std::fmt::Display;
 
 /// The names that routes can refer to. From the file and not from the settings, so that an upstream
 /// that could not be read is not reported as missing besides.
@@ -132,48 +113,67 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     /// Reports a problem of a setting, unless it could not be read.
-    fn problem(&mut self, path: &str, message: impl Into<String>) {
+    fn problem(&mut self, path: At<'_>, message: impl Into<String>) {
         self.problem_like(path, message, None);
     }
 
     /// The same with the name that was probably meant.
-    fn problem_like(&mut self, path: &str, message: impl Into<String>, meant: Option<&str>) {
+    fn problem_like(&mut self, path: At<'_>, message: impl Into<String>, meant: Option<&str>) {
         if !self.report.is_full() && self.readable(path) {
-            let (line, column) = self.source.position(path);
+            let path = path.to_string();
+            let (line, column) = self.source.position(&path);
             let place = Place { line, column };
-            self.report.push(Problem::new(place, path, message).suggest(meant));
+            self.report.push(Problem::new(place, &path, message).suggest(meant));
         }
     }
 
-    /// Reports a problem between a setting and others of its mapping, unless one of them could not be
-    /// read and so has a value that nobody wrote.
-    fn conflict(&mut self, path: &str, message: impl Into<String>) {
-        if self.readable(parent(path)) {
+    /// Reports a problem between a setting and others of its mapping, unless one of them could not
+    /// be read and so has a value that nobody wrote.
+    fn conflict(&mut self, path: At<'_>, message: impl Into<String>) {
+        if self.readable(&parent(&path.to_string())) {
             self.problem(path, message);
         }
     }
 
     /// Whether everything in, and every mapping around, a setting could be read.
-    fn readable(&self, path: &str) -> bool {
+    fn readable(&self, path: At<'_>) -> bool {
+        if self.unread.is_empty() {
+            return true;
+        }
+        let path = path.to_string();
         let inside = |from: String| {
             let next =
                 self.unread.range::<str, _>((Bound::Included(from.as_str()), Unbounded)).next();
             next.is_some_and(|bad| bad.starts_with(&from))
         };
         let mut ends = path.match_indices(['.', '[']).map(|(end, _)| end).chain([path.len()]);
-        let around = ends.any(|end| path.get(..end).is_some_and(|p| self.unread.contains(p)));
+        let around = self.unread.contains("")
+            || ends.any(|end| path.get(..end).is_some_and(|p| self.unread.contains(p)));
         !around && !inside(format!("{path}.")) && !inside(format!("{path}["))
     }
 
+    /// Reports a count that must not be 0.
+    fn some(&mut self, path: At<'_>, count: u32) {
+        if count == 0 {
+            self.problem(path, "is 0; it must be 1 or more");
+        }
+    }
+
     /// Reports a number out of its range.
-    fn range<T: PartialOrd + std::fmt::Display>(&mut self, path: &str, value: T, low: T, high: T) {
+    fn range<T: PartialOrd + std::fmt::Display>(
+        &mut self,
+        path: At<'_>,
+        value: T,
+        low: T,
+        high: T,
+    ) {
         if value < low || value > high {
             self.problem(path, format!("is {value}; it must be from {low} to {high}"));
         }
     }
 
     /// Reports a name that cannot be a label.
-    fn name(&mut self, path: &str, name: &str) {
+    fn name(&mut self, path: At<'_>, name: &str) {
         let fits = !name.is_empty()
             && name.len() <= MAX_NAME
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
@@ -188,15 +188,21 @@ impl Check<'_> {
         }
     }
 
-    /// Reports a list or mapping with too many entries.
-    fn count(&mut self, path: &str, most: usize) {
-        let count = match self.source.node(path).map(|node| &node.kind) {
+    /// The path of a key in a mapping, or of the short form that stands in its place.
+    fn either(&self, path: &str, key: &str) -> String {
+        let long = join(path, key);
+        if self.source.node(&long).is_some() { long } else { path.to_owned() }
+    }
+
+    /// Reports a section with too many entries.
+    fn count(&mut self, section: &str, most: usize) {
+        let count = match self.source.root().get(section).map(|node| &node.kind) {
             Some(Kind::Sequence(items)) => items.len(),
             Some(Kind::Mapping(entries)) => entries.len(),
             _ => 0,
         };
         if count > most {
-            self.problem(path, format!("has {count} entries; {most} is the most"));
+            self.problem(&section, format!("has {count} entries; {most} is the most"));
         }
     }
 
@@ -218,25 +224,21 @@ impl Check<'_> {
             }
         }
     }
-
-    /// Whether the file itself has a setting, its default apart.
-    fn given(&self, path: &str) -> bool {
-        self.source.node(path).is_some_and(|node| node.kind != Kind::Null)
-    }
 }
 
-/// The path of the mapping or list around a setting. A quoted name may contain dots; the shorter path
-/// that comes out then is around the setting as well.
+/// The path of the mapping or list around a setting. A quoted name may contain dots; the shorter
+/// path that comes out then is around the setting as well.
 fn parent(path: &str) -> &str {
     path.rfind(['.', '[']).and_then(|at| path.get(..at)).unwrap_or(path)
 }
 
 /// The values of a mapping with the path of each.
 fn each<'m, V>(
-    path: &str,
+    path: At<'_>,
     map: &'m BTreeMap<String, V>,
 ) -> impl Iterator<Item = (String, &'m str, &'m V)> {
-    map.iter().map(move |(name, value)| (join(path, name), name.as_str(), value))
+    let path = path.to_string();
+    map.iter().map(move |(name, value)| (join(&path, name), name.as_str(), value))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::super::problem::{Place, Problem, Report};
 use super::super::secrets::MASK;
 use super::super::suggest::nearest;
 use super::super::tree::{Kind, Node, join};
-use super::{Id, Trail, id};
+use super::{Id, Reader, id};
 
 /// Why a value could not be read. It finds its place on the way up, at the first node it passes.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Spot {
 }
 
 /// The names that a mapping must have, where there are several: serde names one at a time.
-const REQUIRED: [(&str, &[&str]); 2] =
+pub(super) const REQUIRED: [(&str, &[&str]); 2] =
     [("Listener", &["name", "bind"]), ("WeightedUpstream", &["name", "weight"])];
 
 impl Fault {
@@ -64,13 +64,17 @@ impl Fault {
 
     /// Gives the fault its place, unless it has one. `owner` is the name of the structure that the
     /// node is read as, if it is one.
-    pub(super) fn at(mut self, node: &Node, trail: &Trail<'_>, owner: &str) -> Self {
+    pub(super) fn at(mut self, reader: Reader<'_, '_>, owner: &str) -> Self {
         if self.0.spot.is_some() {
             return self;
         }
+        let Reader { node, trail, hidden } = reader;
         let mut spot =
             Spot { culprit: id(node), place: node.place, path: trail.path(), message: None };
+        // What a mapping lacks is no news when a part of it has been reported and is hidden.
+        let partial = node.entries().iter().any(|(_, value)| hidden.contains(&id(value)));
         match &self.0.what {
+            What::Message(_) if partial => {}
             What::Message(text) => spot.message = visible(node, text),
             What::UnknownKey(name) => {
                 spot.message = Some("there is no such setting".to_owned());
@@ -155,12 +159,8 @@ fn found(unexpected: &Unexpected<'_>) -> String {
 /// What was wanted, without the words of Rust.
 fn wanted(expected: &dyn Expected) -> Cow<'static, str> {
     let text = expected.to_string();
-    let range = |max: u64| format!("a whole number from 0 to {max}").into();
     match text.as_str() {
-        "u8" => range(u64::from(u8::MAX)),
-        "u16" => range(u64::from(u16::MAX)),
-        "u32" => range(u64::from(u32::MAX)),
-        "u64" | "usize" => "a whole number, 0 or more".into(),
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".into(),
         "a boolean" => "`true` or `false`".into(),
         "a string" => "a text".into(),
         "path string" => "a path".into(),
@@ -193,7 +193,20 @@ impl Error for Fault {
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid_type(unexpected, expected)
+        let most = match (&unexpected, expected.to_string().as_str()) {
+            (Unexpected::Signed(_), _) => None,
+            (_, "u16") => Some(u64::from(u16::MAX)),
+            (_, "u32") => Some(u64::from(u32::MAX)),
+            (_, "u64" | "usize") => Some(u64::MAX),
+            _ => None,
+        };
+        match most {
+            Some(most) => {
+                let found = found(&unexpected);
+                Self::message(format!("expected a whole number up to {most}, found {found}"))
+            }
+            None => Self::invalid_type(unexpected, expected),
+        }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::listener::{Bind, Limits, Listener};
 use super::super::pattern::is_token;
-use super::Check;
+use super::{At, Check};
 use crate::units::ByteSize;
 
 /// The smallest head that clients are used to being able to send.
@@ -14,21 +14,21 @@ const MOST_HEADER_BYTES: ByteSize = ByteSize::kib(1024);
 /// More fields than this are an attack on hash tables.
 const MOST_HEADERS: usize = 1000;
 
-pub(super) fn check(check: &mut Check<'_>, at: &str, listener: &Listener) {
-    check.name(&format!("{at}.name"), &listener.name);
+pub(super) fn check(check: &mut Check<'_>, at: At<'_>, listener: &Listener) {
+    check.name(&format_args!("{at}.name"), &listener.name);
     if listener.protocols.is_empty() {
-        check.problem(&format!("{at}.protocols"), "is empty; write http1, http2 or both");
+        check.problem(&format_args!("{at}.protocols"), "is empty; write http1, http2 or both");
     }
     if let Some(via) = listener.forwarded.via.as_deref().filter(|via| !is_token(via)) {
         check.problem(
-            &format!("{at}.forwarded.via"),
+            &format_args!("{at}.forwarded.via"),
             format!("`{via}` cannot stand in a Via field; write a name without spaces, or null"),
         );
     }
-    limits(check, &format!("{at}.limits"), &listener.limits);
+    limits(check, &format_args!("{at}.limits"), &listener.limits);
 }
 
-fn limits(check: &mut Check<'_>, at: &str, limits: &Limits) {
+fn limits(check: &mut Check<'_>, at: At<'_>, limits: &Limits) {
     let zeros = [
         ("max_connections", limits.max_connections == 0),
         ("max_requests_per_connection", limits.max_requests_per_connection == Some(0)),
@@ -38,11 +38,11 @@ fn limits(check: &mut Check<'_>, at: &str, limits: &Limits) {
         ("http2.max_concurrent_streams", limits.http2.max_concurrent_streams == 0),
     ];
     for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
-        check.problem(&format!("{at}.{key}"), "is 0, so that nothing could pass");
+        check.problem(&format_args!("{at}.{key}"), "is 0, so that nothing could pass");
     }
     let path = format!("{at}.header_bytes");
     check.range(&path, limits.header_bytes, LEAST_HEADER_BYTES, MOST_HEADER_BYTES);
-    check.range(&format!("{at}.headers"), limits.headers, 1, MOST_HEADERS);
+    check.range(&format_args!("{at}.headers"), limits.headers, 1, MOST_HEADERS);
 }
 
 /// Addresses that two listeners, or a listener and the operator's, would both open.

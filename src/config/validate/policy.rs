@@ -1,7 +1,7 @@
 //! Rules of policies, wherever they stand.
 
 use super::super::pattern::{is_path, is_token};
-use super::Check;
+use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
@@ -22,7 +22,7 @@ const MOST_TRIALS: u32 = 100;
 /// The most results in a row that a health check can wait for.
 const MOST_CHECKS: u32 = 100;
 
-pub(super) fn timeouts(check: &mut Check<'_>, at: &str, settings: &timeout::Settings) {
+pub(super) fn timeouts(check: &mut Check<'_>, at: At<'_>, settings: &timeout::Settings) {
     let zeros = [
         ("total", settings.total.is_some_and(|t| t.is_zero())),
         ("per_try", settings.per_try.is_some_and(|t| t.is_zero())),
@@ -30,38 +30,38 @@ pub(super) fn timeouts(check: &mut Check<'_>, at: &str, settings: &timeout::Sett
         ("idle", settings.idle.is_zero()),
     ];
     for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
-        check.problem(&format!("{at}.{key}"), "is 0, so that nothing could succeed");
+        check.problem(&format_args!("{at}.{key}"), "is 0, so that nothing could succeed");
     }
     let Some(total) = settings.total else { return };
     let longer = |what: Period| format!("is {what}, longer than `total`, {total}");
     if let Some(per_try) = settings.per_try.filter(|per_try| *per_try > total) {
-        check.conflict(&format!("{at}.per_try"), longer(per_try));
+        check.conflict(&format_args!("{at}.per_try"), longer(per_try));
     }
     if settings.connect > total {
-        check.conflict(&format!("{at}.connect"), longer(settings.connect));
+        check.conflict(&format_args!("{at}.connect"), longer(settings.connect));
     }
 }
 
-pub(super) fn retry(check: &mut Check<'_>, at: &str, settings: &retry::Settings) {
-    check.range(&format!("{at}.max_attempts"), settings.max_attempts, 1, MOST_ATTEMPTS);
+pub(super) fn retry(check: &mut Check<'_>, at: At<'_>, settings: &retry::Settings) {
+    check.range(&format_args!("{at}.max_attempts"), settings.max_attempts, 1, MOST_ATTEMPTS);
     let backoff = &settings.backoff;
     if backoff.base > backoff.max {
         let message = format!("is {}, longer than `max`, {}", backoff.base, backoff.max);
-        check.conflict(&format!("{at}.backoff.base"), message);
+        check.conflict(&format_args!("{at}.backoff.base"), message);
     }
-    check.range(&format!("{at}.buffer"), settings.buffer, ByteSize::bytes(0), MOST_BUFFER);
-    conditions(check, &format!("{at}.on"), &settings.on);
+    check.range(&format_args!("{at}.buffer"), settings.buffer, ByteSize::bytes(0), MOST_BUFFER);
+    conditions(check, &format_args!("{at}.on"), &settings.on);
 }
 
 /// All attempts at their full length must fit into the whole.
 pub(super) fn attempts_fit(
     check: &mut Check<'_>,
-    at: &str,
+    at: At<'_>,
     retry: &retry::Settings,
     timeouts: &timeout::Settings,
 ) {
     let (Some(total), Some(per_try)) = (timeouts.total, timeouts.per_try) else { return };
-    let readable = check.readable(&format!("{at}.retry")) && per_try <= total;
+    let readable = check.readable(&format_args!("{at}.retry")) && per_try <= total;
     let all = per_try.get().saturating_mul(retry.max_attempts);
     if readable && (2..=MOST_ATTEMPTS).contains(&retry.max_attempts) && all > total.get() {
         let attempts = retry.max_attempts;
@@ -69,99 +69,103 @@ pub(super) fn attempts_fit(
             "{attempts} attempts of {per_try} do not fit into `total`, {total}; lower it or \
              `retry.max_attempts`, or leave it null for total / attempts"
         );
-        check.conflict(&format!("{at}.timeouts.per_try"), message);
+        check.conflict(&format_args!("{at}.timeouts.per_try"), message);
     }
 }
 
 pub(super) fn circuit_breaker(
     check: &mut Check<'_>,
-    at: &str,
+    at: At<'_>,
     settings: &circuit_breaker::Settings,
 ) {
-    check.range(&format!("{at}.window"), settings.window, LEAST_WINDOW, MOST_WINDOW);
-    check.range(&format!("{at}.min_requests"), settings.min_requests, 1, u32::MAX);
-    check.range(&format!("{at}.trials"), settings.trials, 1, MOST_TRIALS);
+    check.range(&format_args!("{at}.window"), settings.window, LEAST_WINDOW, MOST_WINDOW);
+    check.some(&format_args!("{at}.min_requests"), settings.min_requests);
+    check.range(&format_args!("{at}.trials"), settings.trials, 1, MOST_TRIALS);
     if settings.consecutive == Some(0) {
-        check.problem(&format!("{at}.consecutive"), "is 0; write null to leave it unjudged");
+        check.problem(&format_args!("{at}.consecutive"), "is 0; write null to leave it unjudged");
     }
     let shares = [("failure_ratio", settings.failure_ratio), ("slow.ratio", settings.slow.ratio)];
     for (key, share) in shares {
         if share.get() <= 0.0 {
             let message = "is 0%, so that the circuit would open without a cause";
-            check.problem(&format!("{at}.{key}"), message);
+            check.problem(&format_args!("{at}.{key}"), message);
         }
     }
     if settings.open.is_zero() {
-        check.problem(&format!("{at}.open"), "is 0, so that the circuit would never be open");
+        check.problem(&format_args!("{at}.open"), "is 0, so that the circuit would never be open");
     }
     if settings.open > settings.open_max {
         let message =
             format!("is {}, longer than `open_max`, {}", settings.open, settings.open_max);
-        check.conflict(&format!("{at}.open"), message);
+        check.conflict(&format_args!("{at}.open"), message);
     }
     if settings.slow.over.is_some_and(|over| over.is_zero()) {
         let path = format!("{at}.slow.over");
         check.problem(&path, "is 0; write null to leave slowness unjudged");
     }
-    conditions(check, &format!("{at}.failures"), &settings.failures);
+    conditions(check, &format_args!("{at}.failures"), &settings.failures);
 }
 
-fn conditions(check: &mut Check<'_>, at: &str, list: &[Condition]) {
+fn conditions(check: &mut Check<'_>, at: At<'_>, list: &[Condition]) {
     for (index, condition) in list.iter().enumerate() {
         if list.iter().take(index).any(|other| other == condition) {
             check.conflict(
-                &format!("{at}[{index}]"),
+                &format_args!("{at}[{index}]"),
                 format!("`{condition}` is in this list already"),
             );
         }
     }
 }
 
-pub(super) fn rate_limit(check: &mut Check<'_>, at: &str, settings: &rate_limit::Settings) {
+pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limit::Settings) {
     if settings.burst == Some(0) {
         let path = format!("{at}.burst");
         check.problem(&path, "is 0, so that nothing could pass; write 1 or more");
     }
     match &settings.key {
         Some(HashOn::Cookie(_)) => check.problem(
-            &format!("{at}.key"),
+            &format_args!("{at}.key"),
             "cannot be a cookie, which a client changes at will; write header:<name> or client_ip",
         ),
-        Some(key) => hash_on(check, &format!("{at}.key"), key),
+        Some(key) => hash_on(check, &format_args!("{at}.key"), key),
         None => {}
     }
     match settings.on_limit {
         OnLimit::Wait if settings.max_wait.is_zero() => check.conflict(
-            &format!("{at}.on_limit"),
+            &format_args!("{at}.on_limit"),
             "is `wait` without a `max_wait`; write how long a request may wait",
         ),
         OnLimit::Reject if !settings.max_wait.is_zero() => {
-            check.conflict(&format!("{at}.max_wait"), "has no effect without `on_limit: wait`");
+            let message = "has no effect without `on_limit: wait`";
+            check.conflict(&format_args!("{at}.max_wait"), message);
         }
         OnLimit::Wait | OnLimit::Reject => {}
     }
 }
 
-pub(super) fn load_balancing(check: &mut Check<'_>, at: &str, settings: &load_balancing::Settings) {
+pub(super) fn load_balancing(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    settings: &load_balancing::Settings,
+) {
     match (settings.policy, &settings.hash_on) {
         (Policy::RingHash, None) => check.conflict(
-            &format!("{at}.policy"),
+            &format_args!("{at}.policy"),
             "is `ring_hash` without `hash_on`; write header:<name>, cookie:<name> or client_ip",
         ),
-        (Policy::RingHash, Some(key)) => hash_on(check, &format!("{at}.hash_on"), key),
-        (_, Some(_)) => {
-            check.conflict(&format!("{at}.hash_on"), "has no effect without `policy: ring_hash`");
-        }
+        (Policy::RingHash, Some(key)) => hash_on(check, &format_args!("{at}.hash_on"), key),
+        (_, Some(_)) => check
+            .conflict(&format_args!("{at}.hash_on"), "has no effect without `policy: ring_hash`"),
         (_, None) => {}
     }
     if settings.bound < Factor::percent(100) {
         let message =
             format!("is {}; an endpoint must be allowed its mean load, 100%", settings.bound);
-        check.problem(&format!("{at}.bound"), message);
+        check.problem(&format_args!("{at}.bound"), message);
     }
 }
 
-fn hash_on(check: &mut Check<'_>, at: &str, key: &HashOn) {
+fn hash_on(check: &mut Check<'_>, at: At<'_>, key: &HashOn) {
     if let HashOn::Header(name) | HashOn::Cookie(name) = key
         && !is_token(name)
     {
@@ -169,29 +173,29 @@ fn hash_on(check: &mut Check<'_>, at: &str, key: &HashOn) {
     }
 }
 
-pub(super) fn ejection(check: &mut Check<'_>, at: &str, settings: &ejection::Settings) {
-    check.range(&format!("{at}.window"), settings.window, LEAST_WINDOW, MOST_WINDOW);
+pub(super) fn ejection(check: &mut Check<'_>, at: At<'_>, settings: &ejection::Settings) {
+    check.range(&format_args!("{at}.window"), settings.window, LEAST_WINDOW, MOST_WINDOW);
     let path = format!("{at}.consecutive_failures");
-    check.range(&path, settings.consecutive_failures, 1, u32::MAX);
-    check.range(&format!("{at}.min_requests"), settings.min_requests, 1, u32::MAX);
+    check.some(&path, settings.consecutive_failures);
+    check.some(&format_args!("{at}.min_requests"), settings.min_requests);
     if settings.failure_ratio.get() <= 0.0 {
         let message = "is 0%, so that every endpoint would be ejected without a cause";
-        check.problem(&format!("{at}.failure_ratio"), message);
+        check.problem(&format_args!("{at}.failure_ratio"), message);
     }
     if settings.base.is_zero() {
-        check.problem(&format!("{at}.base"), "is 0, so that nothing would be ejected");
+        check.problem(&format_args!("{at}.base"), "is 0, so that nothing would be ejected");
     }
     if settings.base > settings.max {
         let message = format!("is {}, longer than `max`, {}", settings.base, settings.max);
-        check.conflict(&format!("{at}.base"), message);
+        check.conflict(&format_args!("{at}.base"), message);
     }
 }
 
-pub(super) fn health_check(check: &mut Check<'_>, at: &str, settings: &health_check::Settings) {
+pub(super) fn health_check(check: &mut Check<'_>, at: At<'_>, settings: &health_check::Settings) {
     let target = settings.path.split_once('?').map_or(settings.path.as_str(), |(path, _)| path);
     if !is_path(target) || settings.path.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#') {
         let message = format!("`{}` is not a path; it begins with `/`", settings.path);
-        check.problem(&format!("{at}.path"), message);
+        check.problem(&format_args!("{at}.path"), message);
     }
     for (key, period) in [("interval", settings.interval), ("timeout", settings.timeout)] {
         if period < Period::from_millis(10) {
@@ -202,8 +206,8 @@ pub(super) fn health_check(check: &mut Check<'_>, at: &str, settings: &health_ch
     if settings.timeout > settings.interval {
         let (timeout, interval) = (settings.timeout, settings.interval);
         let message = format!("is {timeout}, longer than `interval`, {interval}");
-        check.conflict(&format!("{at}.timeout"), message);
+        check.conflict(&format_args!("{at}.timeout"), message);
     }
-    check.range(&format!("{at}.healthy_after"), settings.healthy_after, 1, MOST_CHECKS);
-    check.range(&format!("{at}.unhealthy_after"), settings.unhealthy_after, 1, MOST_CHECKS);
+    check.range(&format_args!("{at}.healthy_after"), settings.healthy_after, 1, MOST_CHECKS);
+    check.range(&format_args!("{at}.unhealthy_after"), settings.unhealthy_after, 1, MOST_CHECKS);
 }

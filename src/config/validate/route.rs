@@ -6,15 +6,15 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{Check, Names, each, policy};
+use super::{At, Check, Names, each, policy};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
 /// The longest host name, path or value that a route can ask for.
 const MOST_TEXT: usize = 4096;
 
-/// Fields that belong to a connection or to the framing of a message (RFC 9110, 7.6.1; RFC 9112, 6),
-/// or that another setting writes. To set one would break the message.
+/// Fields that belong to a connection or to the framing of a message (RFC 9110, 7.6.1; RFC 9112,
+/// 6), or that another setting writes. To set one would break the message.
 const RESERVED: [&str; 11] = [
     "connection",
     "content-length",
@@ -29,70 +29,73 @@ const RESERVED: [&str; 11] = [
     "expect",
 ];
 
-pub(super) fn check(check: &mut Check<'_>, at: &str, route: &Route, names: &Names<'_>) {
-    check.name(&format!("{at}.name"), &route.name);
-    matches(check, &format!("{at}.match"), &route.matches, names);
+pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
+    check.name(&format_args!("{at}.name"), &route.name);
+    matches(check, &format_args!("{at}.match"), &route.matches, names);
     targets(check, at, route, names);
     if let Some(rewrite) = &route.rewrite
-        && check.readable(&format!("{at}.match"))
+        && check.readable(&format_args!("{at}.match"))
     {
-        self::rewrite(check, &format!("{at}.rewrite"), rewrite, &route.matches);
+        self::rewrite(check, &format_args!("{at}.rewrite"), rewrite, &route.matches);
     }
     policies(check, at, route);
 }
 
 /// The rules of what can also stand under `defaults.route`.
-pub(super) fn policies(check: &mut Check<'_>, at: &str, route: &Route) {
-    header_ops(check, &format!("{at}.headers.request"), &route.headers.request);
-    header_ops(check, &format!("{at}.headers.response"), &route.headers.response);
-    policy::timeouts(check, &format!("{at}.timeouts"), &route.timeouts);
-    policy::retry(check, &format!("{at}.retry"), &route.retry);
+pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route) {
+    header_ops(check, &format_args!("{at}.headers.request"), &route.headers.request);
+    header_ops(check, &format_args!("{at}.headers.response"), &route.headers.response);
+    policy::timeouts(check, &format_args!("{at}.timeouts"), &route.timeouts);
+    policy::retry(check, &format_args!("{at}.retry"), &route.retry);
     policy::attempts_fit(check, at, &route.retry, &route.timeouts);
-    policy::circuit_breaker(check, &format!("{at}.circuit_breaker"), &route.circuit_breaker);
+    policy::circuit_breaker(check, &format_args!("{at}.circuit_breaker"), &route.circuit_breaker);
     if let Some(settings) = &route.rate_limit {
-        policy::rate_limit(check, &format!("{at}.rate_limit"), settings);
+        policy::rate_limit(check, &format_args!("{at}.rate_limit"), settings);
     }
 }
 
-fn targets(check: &mut Check<'_>, at: &str, route: &Route, names: &Names<'_>) {
+fn targets(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
     match (&route.upstream, route.upstreams.is_empty()) {
         (None, true) => check.problem(at, "goes nowhere; write `upstream` or `upstreams`"),
         (Some(_), false) => check.problem(
-            &format!("{at}.upstreams"),
+            &format_args!("{at}.upstreams"),
             "stands beside `upstream`; a route has one of them",
         ),
-        (Some(name), true) => known_upstream(check, &format!("{at}.upstream"), name, names),
+        (Some(name), true) => known_upstream(check, &format_args!("{at}.upstream"), name, names),
         (None, false) => {}
     }
     // When one of them could not be read, the others are not where their indices say.
-    let whole = check.readable(&format!("{at}.upstreams"));
+    let whole = check.readable(&format_args!("{at}.upstreams"));
     for (index, target) in route.upstreams.iter().enumerate().filter(|_| whole) {
         let path = format!("{at}.upstreams[{index}]");
-        known_upstream(check, &format!("{path}.name"), &target.name, names);
-        check.range(&format!("{path}.weight"), target.weight, 0, MOST_WEIGHT);
+        known_upstream(check, &format_args!("{path}.name"), &target.name, names);
+        check.range(&format_args!("{path}.weight"), target.weight, 0, MOST_WEIGHT);
         if route.upstreams.iter().take(index).any(|other| other.name == target.name) {
             let message = format!("`{}` is in this list already", target.name);
-            check.problem(&format!("{path}.name"), message);
+            check.problem(&format_args!("{path}.name"), message);
         }
     }
     if !route.upstreams.is_empty() && route.upstreams.iter().all(|target| target.weight == 0) {
-        check.problem(&format!("{at}.upstreams"), "every weight is 0, so that nothing is chosen");
+        check.problem(
+            &format_args!("{at}.upstreams"),
+            "every weight is 0, so that nothing is chosen",
+        );
     }
 }
 
-fn known_upstream(check: &mut Check<'_>, path: &str, name: &str, names: &Names<'_>) {
+fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
     if !names.upstreams.contains(name) {
         let meant = nearest(name, names.upstreams.iter().copied());
         check.problem_like(path, format!("there is no upstream `{name}`"), meant);
     }
 }
 
-fn matches(check: &mut Check<'_>, at: &str, matches: &Match, names: &Names<'_>) {
+fn matches(check: &mut Check<'_>, at: At<'_>, matches: &Match, names: &Names<'_>) {
     if let Some(host) = &matches.host {
-        self::host(check, &format!("{at}.host"), host, true);
+        self::host(check, &format_args!("{at}.host"), host, true);
     }
     paths(check, at, matches);
-    let whole = check.readable(&format!("{at}.methods"));
+    let whole = check.readable(&format_args!("{at}.methods"));
     for (index, method) in matches.methods.iter().enumerate().filter(|_| whole) {
         let path = format!("{at}.methods[{index}]");
         if !is_token(method) {
@@ -103,16 +106,16 @@ fn matches(check: &mut Check<'_>, at: &str, matches: &Match, names: &Names<'_>) 
             check.problem_like(&path, message, Some(&upper));
         }
     }
-    for (path, name, value) in each(&format!("{at}.headers"), &matches.headers) {
+    for (path, name, value) in each(&format_args!("{at}.headers"), &matches.headers) {
         if !is_token(name) {
             check.problem(&path, format!("`{name}` cannot be the name of a header field"));
         }
         value_match(check, &path, value);
     }
-    for (path, _, value) in each(&format!("{at}.query"), &matches.query) {
+    for (path, _, value) in each(&format_args!("{at}.query"), &matches.query) {
         value_match(check, &path, value);
     }
-    let whole = check.readable(&format!("{at}.listeners"));
+    let whole = check.readable(&format_args!("{at}.listeners"));
     for (index, name) in matches.listeners.iter().enumerate().filter(|_| whole) {
         if !names.listeners.contains(name.as_str()) {
             let meant = nearest(name, names.listeners.iter().copied());
@@ -122,11 +125,11 @@ fn matches(check: &mut Check<'_>, at: &str, matches: &Match, names: &Names<'_>) 
     }
 }
 
-fn value_match(check: &mut Check<'_>, path: &str, value: &ValueMatch) {
+fn value_match(check: &mut Check<'_>, path: At<'_>, value: &ValueMatch) {
     match value {
         ValueMatch::Regex(text) => {
             if let Err(why) = compile_regex(text) {
-                check.problem(&format!("{path}.regex"), why);
+                check.problem(&format_args!("{path}.regex"), why);
             }
         }
         ValueMatch::Exact(text) if text.len() > MOST_TEXT => {
@@ -136,7 +139,7 @@ fn value_match(check: &mut Check<'_>, path: &str, value: &ValueMatch) {
     }
 }
 
-fn host(check: &mut Check<'_>, path: &str, host: &str, wildcard: bool) {
+fn host(check: &mut Check<'_>, path: At<'_>, host: &str, wildcard: bool) {
     let name = host.strip_prefix("*.").filter(|_| wildcard).unwrap_or(host);
     let (name, port) = match name.rsplit_once(':') {
         Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
@@ -151,7 +154,7 @@ fn host(check: &mut Check<'_>, path: &str, host: &str, wildcard: bool) {
     }
 }
 
-fn paths(check: &mut Check<'_>, at: &str, matches: &Match) {
+fn paths(check: &mut Check<'_>, at: At<'_>, matches: &Match) {
     let forms = [
         ("path", &matches.path),
         ("path_prefix", &matches.path_prefix),
@@ -162,7 +165,7 @@ fn paths(check: &mut Check<'_>, at: &str, matches: &Match) {
     let first = given.next();
     if let (Some((first, _)), Some((second, _))) = (first, given.next()) {
         let message = format!("stands beside `{first}`; a route has one of them");
-        check.problem(&format!("{at}.{second}"), message);
+        check.problem(&format_args!("{at}.{second}"), message);
     }
     for (key, text) in forms.iter().filter_map(|(key, value)| value.as_ref().map(|v| (*key, v))) {
         let path = format!("{at}.{key}");
@@ -181,9 +184,9 @@ fn paths(check: &mut Check<'_>, at: &str, matches: &Match) {
     }
 }
 
-fn rewrite(check: &mut Check<'_>, at: &str, rewrite: &Rewrite, matches: &Match) {
+fn rewrite(check: &mut Check<'_>, at: At<'_>, rewrite: &Rewrite, matches: &Match) {
     if let Some(name) = &rewrite.host {
-        host(check, &format!("{at}.host"), name, false);
+        host(check, &format_args!("{at}.host"), name, false);
     }
     if let Some(prefix) = &rewrite.path_prefix {
         let path = format!("{at}.path_prefix");
@@ -226,10 +229,13 @@ fn rewrite(check: &mut Check<'_>, at: &str, rewrite: &Rewrite, matches: &Match) 
     }
 }
 
-fn header_ops(check: &mut Check<'_>, at: &str, ops: &HeaderOps) {
+fn header_ops(check: &mut Check<'_>, at: At<'_>, ops: &HeaderOps) {
     for (verb, fields) in [("set", &ops.set), ("add", &ops.add)] {
-        for (path, name, value) in each(&format!("{at}.{verb}"), fields) {
+        for (path, name, value) in each(&format_args!("{at}.{verb}"), fields) {
             field_name(check, &path, name);
+            if name.to_ascii_lowercase().starts_with("x-outrigger-") {
+                check.problem(&path, format!("`{name}` is written by the proxy itself"));
+            }
             if !is_field_value(value) {
                 let message = "cannot be the value of a header field: it has control characters, \
                                or spaces around it";
@@ -239,13 +245,13 @@ fn header_ops(check: &mut Check<'_>, at: &str, ops: &HeaderOps) {
             }
         }
     }
-    let whole = check.readable(&format!("{at}.remove"));
+    let whole = check.readable(&format_args!("{at}.remove"));
     for (index, name) in ops.remove.iter().enumerate().filter(|_| whole) {
-        field_name(check, &format!("{at}.remove[{index}]"), name);
+        field_name(check, &format_args!("{at}.remove[{index}]"), name);
     }
 }
 
-fn field_name(check: &mut Check<'_>, path: &str, name: &str) {
+fn field_name(check: &mut Check<'_>, path: At<'_>, name: &str) {
     let lower = name.to_ascii_lowercase();
     if !is_token(name) {
         check.problem(path, format!("`{name}` cannot be the name of a header field"));
@@ -254,7 +260,5 @@ fn field_name(check: &mut Check<'_>, path: &str, name: &str) {
     } else if RESERVED.contains(&lower.as_str()) {
         let message = format!("`{name}` belongs to the connection or the message's framing");
         check.problem(path, message);
-    } else if lower.starts_with("x-outrigger-") {
-        check.problem(path, format!("`{name}` is written by the proxy itself"));
     }
 }

@@ -3,63 +3,70 @@
 use std::collections::HashSet;
 
 use super::super::upstream::{Dns, Upstream};
-use super::{Check, MAX_ENDPOINTS, policy};
+use super::{At, Check, MAX_ENDPOINTS, policy};
 use crate::units::Period;
 
 /// The largest weight: above it a share can no longer be told from all.
 const MOST_WEIGHT: u32 = 1000;
 
-pub(super) fn check(check: &mut Check<'_>, at: &str, upstream: &Upstream) {
+pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     // An absent name and an empty list are the same here: neither says where requests go.
     match (upstream.endpoints.is_empty(), &upstream.dns) {
         (true, None) => check.problem(at, "has no endpoints; write `endpoints` or `dns`"),
         (false, Some(_)) => check.problem(
-            &format!("{at}.dns"),
+            &format_args!("{at}.dns"),
             "stands beside `endpoints`; an upstream has one of them",
         ),
         _ => {}
     }
-    check.count(&format!("{at}.endpoints"), MAX_ENDPOINTS);
+    if upstream.endpoints.len() > MAX_ENDPOINTS {
+        let message = format!("has more than {MAX_ENDPOINTS} entries");
+        check.problem(&format_args!("{at}.endpoints"), message);
+    }
     let mut seen = HashSet::new();
     // When one of them could not be read, the others are not where their indices say.
-    let whole = check.readable(&format!("{at}.endpoints"));
+    let whole = check.readable(&format_args!("{at}.endpoints"));
     for (index, endpoint) in upstream.endpoints.iter().enumerate().filter(|_| whole) {
         let path = format!("{at}.endpoints[{index}]");
-        let long = format!("{path}.address");
-        let spot = if check.given(&long) { &long } else { &path };
         if let Err(why) = address(&endpoint.address, true) {
-            check.problem(spot, why);
+            check.problem(&check.either(&path, "address"), why);
         }
         if !seen.insert(&endpoint.address) {
-            check.problem(spot, format!("`{}` is in this list already", endpoint.address));
+            check.problem(
+                &check.either(&path, "address"),
+                format!("`{}` is in this list already", endpoint.address),
+            );
         }
-        check.range(&format!("{path}.weight"), endpoint.weight, 1, MOST_WEIGHT);
+        check.range(&format_args!("{path}.weight"), endpoint.weight, 1, MOST_WEIGHT);
         if let Some(zone) = &endpoint.zone {
-            check.name(&format!("{path}.zone"), zone);
+            check.name(&format_args!("{path}.zone"), zone);
         }
     }
     if let Some(dns) = &upstream.dns {
-        resolved(check, &format!("{at}.dns"), dns);
+        resolved(check, &format_args!("{at}.dns"), dns);
     }
     if let Some(zone) = &upstream.zone {
-        check.name(&format!("{at}.zone"), zone);
+        check.name(&format_args!("{at}.zone"), zone);
     }
     policies(check, at, upstream);
 }
 
-pub(super) fn policies(check: &mut Check<'_>, at: &str, upstream: &Upstream) {
+pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     let pool = &upstream.pool;
     if pool.max_connections == 0 {
-        check.problem(&format!("{at}.pool.max_connections"), "is 0, so that nothing could be sent");
+        check.problem(
+            &format_args!("{at}.pool.max_connections"),
+            "is 0, so that nothing could be sent",
+        );
     }
     if pool.max_age.is_some_and(|age| age.is_zero()) {
         let path = format!("{at}.pool.max_age");
         check.problem(&path, "is 0; write null for connections that may grow old");
     }
-    policy::load_balancing(check, &format!("{at}.load_balancing"), &upstream.load_balancing);
-    policy::ejection(check, &format!("{at}.ejection"), &upstream.ejection);
+    policy::load_balancing(check, &format_args!("{at}.load_balancing"), &upstream.load_balancing);
+    policy::ejection(check, &format_args!("{at}.ejection"), &upstream.ejection);
     if let Some(settings) = &upstream.health_check {
-        policy::health_check(check, &format!("{at}.health_check"), settings);
+        policy::health_check(check, &format_args!("{at}.health_check"), settings);
     }
     let budget = &upstream.retry_budget;
     if budget.burst < Period::from_secs(1) {
@@ -68,17 +75,20 @@ pub(super) fn policies(check: &mut Check<'_>, at: &str, upstream: &Upstream) {
     }
 }
 
-fn resolved(check: &mut Check<'_>, at: &str, dns: &Dns) {
+fn resolved(check: &mut Check<'_>, at: At<'_>, dns: &Dns) {
     if let Err(why) = address(&dns.name, false) {
-        check.problem(&format!("{at}.name"), why);
+        check.problem(&format_args!("{at}.name"), why);
     }
     let refresh = &dns.refresh;
     if refresh.min.is_zero() {
-        check.problem(&format!("{at}.refresh.min"), "is 0, so that the resolver would never rest");
+        check.problem(
+            &format_args!("{at}.refresh.min"),
+            "is 0, so that the resolver would never rest",
+        );
     }
     if refresh.min > refresh.max {
         let message = format!("is {}, longer than `max`, {}", refresh.min, refresh.max);
-        check.conflict(&format!("{at}.refresh.min"), message);
+        check.conflict(&format_args!("{at}.refresh.min"), message);
     }
 }
 
@@ -99,7 +109,8 @@ fn address(text: &str, unix: bool) -> Result<(), String> {
     if is_host(host) { Ok(()) } else { wrong() }
 }
 
-/// Whether it is an IPv4 address or a name that can be resolved (RFC 1123, with `_` as in SRV names).
+/// Whether it is an IPv4 address or a name that can be resolved (RFC 1123, with `_` as in SRV
+/// names).
 pub(super) fn is_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     name.len() <= 253
