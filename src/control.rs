@@ -53,19 +53,27 @@ async fn first_answers(live: Arc<Live>, answered: Sender<()>) {
     let _ = answered.send(());
 }
 
+/// An upstream that is kept for as long as this lives.
+struct Kept {
+    upstream: Arc<Upstream>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Keeps every upstream of the configuration in force, and starts anew those that changed.
 async fn keep_upstreams(proxy: Arc<Proxy>, resolver: Arc<Resolver>) {
     let mut follow = proxy.follow();
-    let mut kept: BTreeMap<String, (Arc<Upstream>, JoinHandle<()>)> = BTreeMap::new();
+    let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
     loop {
         let live = follow.borrow_and_update().clone();
         let upstreams = &live.snapshot.upstreams;
-        kept.retain(|name, (upstream, task)| {
-            let same = upstreams.get(name).is_some_and(|new| Arc::ptr_eq(new, upstream));
-            if !same {
-                task.abort();
-            }
-            same
+        kept.retain(|name, kept| {
+            upstreams.get(name).is_some_and(|new| Arc::ptr_eq(new, &kept.upstream))
         });
         for (name, upstream) in upstreams {
             kept.entry(name.clone()).or_insert_with(|| {
@@ -74,7 +82,7 @@ async fn keep_upstreams(proxy: Arc<Proxy>, resolver: Arc<Resolver>) {
                     Arc::clone(&resolver),
                     Arc::clone(&proxy.metrics),
                 );
-                (Arc::clone(upstream), tokio::spawn(keep))
+                Kept { upstream: Arc::clone(upstream), task: tokio::spawn(keep) }
             });
         }
         drop(live);

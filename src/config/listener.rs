@@ -108,11 +108,7 @@ pub enum ForwardedMode {
 
 impl Default for Forwarded {
     fn default() -> Self {
-        Self {
-            x_forwarded: ForwardedMode::Append,
-            forwarded: ForwardedMode::Pass,
-            via: Some("outrigger".to_owned()),
-        }
+        Self { x_forwarded: ForwardedMode::Pass, forwarded: ForwardedMode::Pass, via: None }
     }
 }
 

@@ -14,29 +14,26 @@ use crate::snapshot::route::Route;
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
-/// The rate limit: passes, waits for its turn, or refuses with 429.
-pub async fn rate_limit(
+/// The rate limit: passes, after the wait that is returned, or refuses with 429.
+pub fn rate_limit(
     ctx: &mut Context,
     route: &Route,
     headers: &HeaderMap,
-) -> Result<(), Refusal> {
+) -> Result<Duration, Refusal> {
     let (Some(limiter), Some(settings)) = (&route.limiter, &route.settings.rate_limit) else {
-        return Ok(());
+        return Ok(Duration::ZERO);
     };
     let verdict = {
         let key = settings.key.as_ref().and_then(|key| part(ctx, headers, key));
         limiter.check(settings, key.as_deref())
     };
     let retry_after = match verdict {
-        Verdict::Pass { .. } => return Ok(()),
+        Verdict::Pass { .. } => return Ok(Duration::ZERO),
         Verdict::Wait(_) | Verdict::Refused { .. } if settings.mode == Mode::Observe => {
             ctx.would(route, Would::RateLimit);
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
-        Verdict::Wait(wait) if fits(ctx, wait) => {
-            clock::sleep(wait).await;
-            return Ok(());
-        }
+        Verdict::Wait(wait) if fits(ctx, wait) => return Ok(wait),
         Verdict::Wait(wait) => wait,
         Verdict::Refused { retry_after } => retry_after,
     };

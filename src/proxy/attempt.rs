@@ -74,7 +74,7 @@ pub async fn run(
     route: &Route,
     target: &Target,
     outbound: &mut Outbound,
-) -> Result<Tried, Refusal> {
+) -> Result<Tried, Box<Refusal>> {
     let now = clock::now();
     let timeouts = &route.settings.timeouts;
     let end = timeout::try_deadline(timeouts, route.max_attempts, now, ctx.deadline);
@@ -89,7 +89,7 @@ pub async fn run(
             ctx.would(route, Would::CircuitBreaker);
             pass
         }
-        Admission::Refuse(open) => return Err(Refusal::circuit_open(open.retry_after)),
+        Admission::Refuse(open) => return Err(Box::new(Refusal::circuit_open(open.retry_after))),
     };
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
@@ -207,11 +207,11 @@ fn settle(
     pass: Option<Pass>,
     classified: Classified,
     now: Instant,
-) -> Result<Tried, Refusal> {
+) -> Result<Tried, Box<Refusal>> {
     let Classified { mut tried, ours } = classified;
     if let Some(refusal) = ours {
         // The pass is dropped, and with it a trial is free again.
-        return Err(refusal);
+        return Err(Box::new(refusal));
     }
     let outcome = tried.outcome;
     upstream.state.metrics.ended(&outcome);

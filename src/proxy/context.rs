@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::{HeaderMap, Method, Uri, Version};
 
 use super::peer::Peer;
+use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::telemetry::Format;
@@ -30,6 +31,8 @@ pub struct Context {
     pub deadline: Option<Instant>,
     /// Its route, once found.
     pub route: Option<Arc<Route>>,
+    /// The listener's settings that it came under.
+    pub site: Option<Arc<Site>>,
     /// Its method.
     pub method: Method,
     /// Its target as the client wrote it.
@@ -77,6 +80,7 @@ impl Context {
             start,
             deadline: None,
             route: None,
+            site: None,
             method: request.method().clone(),
             uri: request.uri().clone(),
             host: request.headers().get(http::header::HOST).cloned(),
@@ -99,13 +103,14 @@ impl Context {
     }
 
     /// Enters the route: from here on the request counts as its own, under its deadline.
-    pub fn enter(&mut self, route: Arc<Route>, headers: &HeaderMap) {
+    pub fn enter(&mut self, route: Arc<Route>, site: Arc<Site>, headers: &HeaderMap) {
         let caller = super::headers::deadline::read_deadline(headers);
         self.deadline =
             crate::policy::timeout::deadline(&route.settings.timeouts, self.start, caller);
         self.inbound_attempts = super::headers::attempt::read_attempts(headers);
         route.metrics.in_flight.inc();
         self.route = Some(route);
+        self.site = Some(site);
     }
 
     /// Counts and logs the request, once.

@@ -29,6 +29,12 @@ impl From<Reason> for Refusal {
     }
 }
 
+impl From<Reason> for Box<Refusal> {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason.into())
+    }
+}
+
 impl Refusal {
     /// A request that is not valid.
     pub fn bad_request(detail: &'static str) -> Self {

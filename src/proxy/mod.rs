@@ -74,9 +74,9 @@ pub struct Reloaded {
 
 impl Live {
     /// A listener's settings, and its place in the configuration, by which routes know it.
-    fn site(&self, listener: &str) -> Option<(usize, Arc<Site>)> {
+    fn site(&self, listener: &str) -> Option<(usize, &Arc<Site>)> {
         let (index, _) = self.snapshot.listener(listener)?;
-        Some((index, Arc::clone(self.sites.get(index)?)))
+        Some((index, self.sites.get(index)?))
     }
 
     fn compile(

@@ -28,47 +28,44 @@ use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
-/// Serves one request.
-pub async fn handle(
-    worker: Rc<Worker>,
-    peer: Rc<Peer>,
+/// Serves one request. What can be decided at once is decided before the future is made, which so
+/// holds one box and stays small.
+pub fn handle(
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
     request: Request<Incoming>,
-) -> Response<Body> {
-    let mut ctx = Context::begin(&worker, &peer, &request);
+) -> impl Future<Output = Response<Body>> + use<> {
+    let mut ctx = Context::begin(worker, peer, &request);
     // The route and the listener's site are all that is held on to: the rest may be replaced meanwhile.
     let admitted = admit(&worker.proxy.live(), &mut ctx, request);
-    match admitted {
-        Ok((site, matched, parts, body)) => forward(ctx, site, matched, parts, body).await,
-        Err(refusal) => refusal.answer(ctx),
+    async move {
+        match admitted {
+            Ok(journey) => forward(ctx, journey).await,
+            Err(refusal) => refusal.answer(ctx),
+        }
     }
 }
 
-/// The route that a request follows, with what its path captured.
-struct Matched {
+/// An admitted request on its way.
+struct Journey {
     route: Arc<Route>,
-    found: Found,
-    /// The names of the captures; empty unless the route rewrites.
-    names: Vec<Box<str>>,
+    /// The place of the chosen upstream among the route's.
+    target: usize,
+    /// How long it must wait for its turn under the rate limit.
+    wait: Duration,
+    outbound: Outbound,
 }
 
-/// Checks the head and finds the route.
+/// Checks the head, finds the route, and asks the policies that come before any sending.
 fn admit(
     live: &Live,
     ctx: &mut Context,
     request: Request<Incoming>,
-) -> Result<(Arc<Site>, Matched, request::Parts, Incoming), Refusal> {
+) -> Result<Box<Journey>, Box<Refusal>> {
     let (mut parts, body) = request.into_parts();
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
-    if let Some(detail) = framing::ambiguous_framing(&parts) {
-        return Err(Refusal::bad_request(detail));
-    }
-    if parts.method == Method::CONNECT {
-        return Err(Reason::NotSupported.into());
-    }
-    if parts.uri.scheme().is_some() && parts.version < Version::HTTP_2 && !site.forward_proxy {
-        return Err(Refusal::bad_request("absolute-form request, and forward_proxy is off"));
-    }
+    check_head(site, &parts)?;
     if !site.trusted {
         trust::strip_untrusted(&mut parts.headers);
     }
@@ -84,55 +81,54 @@ fn admit(
     };
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
-    ctx.enter(Arc::clone(&route), &parts.headers);
+    ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
+    admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
+    let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
+    let target = route.choose_target(fastrand::f64);
+    let chosen = route.targets.get(target).ok_or(Reason::NoEndpoint)?;
+    ctx.upstream = Some(Arc::clone(&chosen.upstream.name));
     let names = match &route.rewrite {
-        Some(_) => snapshot.matcher.capture_names(found.index).to_vec(),
-        None => Vec::new(),
+        Some(_) => snapshot.matcher.capture_names(found.index),
+        None => &[],
     };
-    Ok((site, Matched { route, found, names }, parts, body))
+    let outbound = prepare(ctx, site, &Matched { route: &route, found, names }, parts, body)?;
+    Ok(Box::new(Journey { route, target, wait, outbound }))
 }
 
-/// Takes an admitted request through its route's policies to its answer.
-async fn forward(
-    mut ctx: Box<Context>,
-    site: Arc<Site>,
-    matched: Matched,
-    parts: request::Parts,
-    body: Incoming,
-) -> Response<Body> {
-    let route = Arc::clone(&matched.route);
-    match answer(&mut ctx, &site, &matched, parts, body).await {
-        Ok((answer, source)) => reply(ctx, &site, &route, answer, source),
+/// Refuses what is not one clear HTTP request, or more than the listener takes.
+fn check_head(site: &Site, parts: &request::Parts) -> Result<(), Refusal> {
+    if site.head_too_large(parts) {
+        return Err(Reason::HeadersTooLarge.into());
+    }
+    if let Some(detail) = framing::ambiguous_framing(parts) {
+        return Err(Refusal::bad_request(detail));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Reason::NotSupported.into());
+    }
+    if parts.uri.scheme().is_some() && parts.version < Version::HTTP_2 && !site.forward_proxy {
+        return Err(Refusal::bad_request("absolute-form request, and forward_proxy is off"));
+    }
+    Ok(())
+}
+
+/// Takes an admitted request through its attempts to its answer.
+async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<Body> {
+    if !journey.wait.is_zero() {
+        clock::sleep(journey.wait).await;
+    }
+    match attempts(&mut ctx, &mut journey).await {
+        Ok(answer) => reply(ctx, journey, answer),
         Err(refusal) => refusal.answer(ctx),
     }
 }
 
-async fn answer(
-    ctx: &mut Context,
-    site: &Site,
-    matched: &Matched,
-    parts: request::Parts,
-    body: Incoming,
-) -> Result<(Answer, Option<RequestSource>), Refusal> {
-    let route = &matched.route;
-    admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
-    admission::rate_limit(ctx, route, &parts.headers).await?;
-    let target = route.target(fastrand::f64).ok_or(Reason::NoEndpoint)?;
-    ctx.upstream = Some(Arc::clone(&target.upstream.name));
-    let mut outbound = prepare(ctx, site, matched, parts, body)?;
-    target.upstream.deposit(clock::now());
-    let answer = attempts(ctx, route, target, &mut outbound).await?;
-    Ok((answer, outbound.into_source()))
-}
-
 /// Attempts, with waits between them, until one is final. When the last one brought no answer, the last
 /// real answer of the upstream is what the client gets.
-async fn attempts(
-    ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &mut Outbound,
-) -> Result<Answer, Refusal> {
+async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Box<Refusal>> {
+    let Journey { route, target, outbound, .. } = journey;
+    let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
+    target.upstream.deposit(clock::now());
     let mut so_far = SoFar::default();
     loop {
         let tried = match attempt::run(ctx, route, target, outbound).await {
@@ -146,8 +142,7 @@ async fn attempts(
                 return so_far.answer.ok_or(refusal);
             }
         };
-        let wait = again(ctx, route, target, outbound, &tried, &mut so_far);
-        let Some(wait) = wait else {
+        let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
             return tried.answer.or_else(|reason| so_far.answer.ok_or(reason.into()));
         };
         if let Ok(answer) = tried.answer {
@@ -239,15 +234,23 @@ fn is_repeatable(method: &Method) -> bool {
     method.is_idempotent()
 }
 
+/// The route that a request follows, with what its path captured.
+struct Matched<'a> {
+    route: &'a Route,
+    found: Found,
+    /// The names of the captures; empty unless the route rewrites.
+    names: &'a [Box<str>],
+}
+
 /// The request as it goes to the upstream.
 fn prepare(
     ctx: &Context,
     site: &Site,
-    matched: &Matched,
+    matched: &Matched<'_>,
     mut parts: request::Parts,
     body: Incoming,
 ) -> Result<Outbound, Refusal> {
-    let route = &matched.route;
+    let route = matched.route;
     let retry = &route.settings.retry;
     let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
     let bounds =
@@ -264,8 +267,8 @@ fn prepare(
 
 /// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten if the
 /// route says so.
-fn target_of(matched: &Matched, parts: &mut request::Parts) -> Result<Uri, Refusal> {
-    let route = &matched.route;
+fn target_of(matched: &Matched<'_>, parts: &mut request::Parts) -> Result<Uri, Refusal> {
+    let route = matched.route;
     let path = match &route.rewrite {
         Some(rewrite) => {
             rewrite.apply_host(&mut parts.headers);
@@ -286,26 +289,24 @@ fn target_of(matched: &Matched, parts: &mut request::Parts) -> Result<Uri, Refus
 }
 
 /// The upstream's answer as it goes to the client.
-fn reply(
-    mut ctx: Box<Context>,
-    site: &Site,
-    route: &Route,
-    answer: Answer,
-    source: Option<RequestSource>,
-) -> Response<Body> {
-    let Answer { response, lease, in_flight } = answer;
-    let (mut parts, incoming) = response.into_parts();
-    ctx.status = Some(parts.status.as_u16());
-    ctx.grpc_status = if ctx.grpc { hint::grpc_status(&parts.headers) } else { None };
-    let streams = streams_on(&parts.headers, ctx.grpc);
-    hop::strip_hop_by_hop(&mut parts.headers);
-    site.forwarding.response(&mut parts.headers, parts.version);
-    route.response_ops.apply(&mut parts.headers);
-    parts.version = Version::HTTP_11;
-    if site.last_request(&ctx.peer) {
-        parts.headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Response<Body> {
+    let Answer { mut response, lease, in_flight } = answer;
+    let Journey { route, outbound, .. } = *journey;
+    ctx.status = Some(response.status().as_u16());
+    ctx.grpc_status = if ctx.grpc { hint::grpc_status(response.headers()) } else { None };
+    let streams = streams_on(response.headers(), ctx.grpc);
+    let version = response.version();
+    *response.version_mut() = Version::HTTP_11;
+    let headers = response.headers_mut();
+    hop::strip_hop_by_hop(headers);
+    if let Some(site) = &ctx.site {
+        site.forwarding.response(headers, version);
+        if site.last_request(&ctx.peer) && ctx.version < Version::HTTP_2 {
+            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        }
     }
-    let exchange = Exchange {
+    route.response_ops.apply(headers);
+    let exchange = Box::new(Exchange {
         lease,
         in_flight,
         deadline: ctx.deadline.filter(|_| !streams),
@@ -313,9 +314,9 @@ fn reply(
         timer: None,
         waiting: None,
         ctx,
-        source,
-    };
-    Response::from_parts(parts, Body::upstream(incoming, Box::new(exchange)))
+        source: outbound.into_source(),
+    });
+    response.map(|incoming| Body::upstream(incoming, exchange))
 }
 
 /// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time: only the

@@ -16,6 +16,8 @@ pub struct Site {
     /// The forwarding fields.
     pub forwarding: Forwarding,
     max_requests: u64,
+    header_bytes: usize,
+    headers: usize,
 }
 
 impl Site {
@@ -34,8 +36,23 @@ impl Site {
                 timeout: (*limits.body_timeout),
             },
             forwarding: Forwarding::compile(&listener.forwarded, listener.trust)?,
+            header_bytes: limits.header_bytes.as_usize(),
+            headers: limits.headers,
             max_requests: limits.max_requests_per_connection.unwrap_or(u64::MAX),
         })
+    }
+
+    /// Whether a head has more bytes or fields than the listener takes, counted as they stand on an
+    /// HTTP/1.1 wire.
+    pub fn head_too_large(&self, parts: &http::request::Parts) -> bool {
+        let line = parts.method.as_str().len() + parts.uri.path().len();
+        let query = parts.uri.query().map_or(0, str::len);
+        let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            // The colon, the space and the line's end.
+            name.as_str().len() + value.len() + 4
+        };
+        parts.headers.len() > self.headers
+            || line + query + parts.headers.iter().map(field).sum::<usize>() > self.header_bytes
     }
 
     /// Whether the connection has had its last request.

@@ -70,8 +70,8 @@ async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
     }
     let served = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, peer) = (Rc::clone(&worker), Rc::clone(&served));
-        async move { Ok::<_, Infallible>(pipeline::handle(worker, peer, request).await) }
+        let answering = pipeline::handle(&worker, &served, request);
+        async move { Ok::<_, Infallible>(answering.await) }
     });
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut closing = false;
@@ -113,8 +113,8 @@ async fn serve_http2(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
         .initial_connection_window_size(HTTP2_WINDOW * 4);
     let served = Rc::clone(&peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (worker, peer) = (Rc::clone(&worker), Rc::clone(&served));
-        async move { Ok::<_, Infallible>(pipeline::handle(worker, peer, request).await) }
+        let answering = pipeline::handle(&worker, &served, request);
+        async move { Ok::<_, Infallible>(answering.await) }
     });
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut closing = false;

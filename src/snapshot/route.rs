@@ -104,20 +104,21 @@ impl Route {
         self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
     }
 
-    /// The upstream of one request, by weight; `random` is drawn only when there is a choice.
+    /// The place among the targets of one request's upstream, by weight; `random` is drawn only when
+    /// there is a choice.
     #[must_use]
-    pub fn target(&self, random: impl FnOnce() -> f64) -> Option<&Target> {
-        if let [only] = self.targets.as_slice() {
-            return Some(only);
+    pub fn choose_target(&self, random: impl FnOnce() -> f64) -> usize {
+        if self.targets.len() < 2 {
+            return 0;
         }
         let mut left = (random() * f64::from(self.total_weight)) as u32;
-        for target in &self.targets {
+        for (place, target) in self.targets.iter().enumerate() {
             if left < target.weight {
-                return Some(target);
+                return place;
             }
             left -= target.weight;
         }
-        self.targets.last()
+        0
     }
 }
 

@@ -106,40 +106,58 @@ where
         request: Request<B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error<B>> {
+        // The rare ways are boxed, so that the common one stays small.
         if upstream.settings.protocol == Protocol::Http2 {
-            return self.send_http2(upstream, endpoint, request, connect_by).await;
+            return Box::pin(self.send_http2(upstream, endpoint, request, connect_by)).await;
         }
         let mut request = request;
-        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
-            match self.exchange(upstream, endpoint, connection, request).await {
-                Err(Error { request: Some(unsent), .. }) => request = *unsent,
-                answered => return answered,
+        while let Some(mut connection) = self.checkout(&upstream.settings.pool, endpoint) {
+            let answering = connection.sender.try_send_request(request);
+            match answering.await {
+                Ok(response) => {
+                    let connection = Carrier::Http1(connection);
+                    return Ok((response, self.lease(upstream, endpoint, connection)));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(None, error.into_error())),
+                },
             }
         }
-        match self.open_http1(upstream, endpoint, connect_by).await {
-            Ok(connection) => self.exchange(upstream, endpoint, connection, request).await,
-            Err(error) => Err(Error { request: Some(Box::new(request)), ..error }),
-        }
+        Box::pin(self.send_on_new(upstream, endpoint, request, connect_by)).await
     }
 
-    async fn exchange(
+    async fn send_on_new(
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        mut connection: Http1<B>,
         request: Request<B>,
+        connect_by: Instant,
     ) -> Result<Answered<B>, Error<B>> {
+        let mut connection = match self.open_http1(upstream, endpoint, connect_by).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Error { request: Some(Box::new(request)), ..error }),
+        };
         match connection.sender.try_send_request(request).await {
             Ok(response) => {
-                let lease = Lease {
-                    pools: Rc::clone(self),
-                    upstream: Arc::clone(upstream),
-                    endpoint: Arc::clone(endpoint),
-                    connection: Carrier::Http1(connection),
-                };
-                Ok((response, lease))
+                let connection = Carrier::Http1(connection);
+                Ok((response, self.lease(upstream, endpoint, connection)))
             }
             Err(mut error) => Err(broken(error.take_message(), error.into_error())),
+        }
+    }
+
+    fn lease(
+        self: &Rc<Self>,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        connection: Carrier<B>,
+    ) -> Lease<B> {
+        Lease {
+            pools: Rc::clone(self),
+            upstream: Arc::clone(upstream),
+            endpoint: Arc::clone(endpoint),
+            connection,
         }
     }
 
@@ -208,13 +226,7 @@ where
             let mut sender = connection.sender.clone();
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    let lease = Lease {
-                        pools: Rc::clone(self),
-                        upstream: Arc::clone(upstream),
-                        endpoint: Arc::clone(endpoint),
-                        connection: Carrier::Http2,
-                    };
-                    return Ok((response, lease));
+                    return Ok((response, self.lease(upstream, endpoint, Carrier::Http2)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,

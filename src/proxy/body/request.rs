@@ -79,6 +79,9 @@ pub struct Bounds {
     pub timeout: Duration,
 }
 
+/// A piece of the body, its trailers, or its end.
+type Next = Option<Frame<Bytes>>;
+
 /// The body of one attempt.
 pub struct RequestBody(Option<Attempt>);
 
@@ -218,7 +221,7 @@ impl Body for RequestBody {
 }
 
 impl State {
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Failure>> {
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Failure>> {
         match Pin::new(&mut self.client).poll_frame(cx) {
             Poll::Pending => self.poll_timeout(cx),
             Poll::Ready(None) => {

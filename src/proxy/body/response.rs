@@ -19,7 +19,7 @@ use crate::upstream::pool::Lease;
 pub enum Body {
     /// Made here, in one piece.
     Local(Option<Bytes>, Box<Context>),
-    /// Streamed from the upstream.
+    /// Streamed from the upstream, with what the exchange holds until its end.
     Upstream(Incoming, Option<Box<Exchange>>),
 }
 
@@ -133,7 +133,7 @@ impl http_body::Body for Body {
 }
 
 impl Exchange {
-    fn end(mut self: Box<Self>, reason: Option<Reason>) {
+    fn end(mut self, reason: Option<Reason>) {
         if let Some(source) = &self.source {
             self.ctx.read_bytes = source.read_bytes();
         }
