@@ -110,7 +110,7 @@ pub(crate) fn health(admin: &str) -> ExitCode {
 }
 
 fn ask(admin: &str) -> std::io::Result<String> {
-    const QUESTION: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n";
+    const QUESTION: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut answer = Vec::new();
     if let Some(path) = admin.strip_prefix("unix:") {
         let mut stream = std::os::unix::net::UnixStream::connect(path)?;

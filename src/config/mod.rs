@@ -26,7 +26,7 @@ pub mod tree;
 pub mod upstream;
 pub mod validate;
 
-pub use output::to_yaml;
+pub use output::{to_json, to_yaml};
 pub use problem::Problem;
 pub use read::{Loaded, read};
 pub use schema::schema;

@@ -1,4 +1,4 @@
-//! The settings in force as YAML, for the operator, without secrets.
+//! The settings in force as YAML and JSON, for the operator, without secrets.
 
 use super::Config;
 use super::secrets::Secrets;
@@ -9,10 +9,25 @@ use super::secrets::Secrets;
 /// # Errors
 /// When the settings cannot be written as YAML, which no file that was read leads to.
 pub fn to_yaml(config: &Config, secrets: &Secrets) -> Result<String, String> {
-    let failed = |error: serde_yaml::Error| format!("the settings cannot be printed: {error}");
-    let mut value = serde_yaml::to_value(config).map_err(failed)?;
+    serde_yaml::to_string(&masked(config, secrets)?).map_err(|error| failed(&error))
+}
+
+/// The settings in force as JSON, masked as in [`to_yaml`], for views that show a part of them.
+///
+/// # Errors
+/// When the settings cannot be written as JSON, which no file that was read leads to.
+pub fn to_json(config: &Config, secrets: &Secrets) -> Result<serde_json::Value, String> {
+    serde_json::to_value(masked(config, secrets)?).map_err(|error| failed(&error))
+}
+
+fn masked(config: &Config, secrets: &Secrets) -> Result<serde_yaml::Value, String> {
+    let mut value = serde_yaml::to_value(config).map_err(|error| failed(&error))?;
     secrets.mask_tree(&mut value);
-    serde_yaml::to_string(&value).map_err(failed)
+    Ok(value)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> String {
+    format!("the settings cannot be printed: {error}")
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ use rule::Rule;
 use table::{Search, Table};
 
 mod host;
+mod miss;
 mod path;
 mod rule;
 mod shadow;
@@ -65,6 +66,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use miss::Miss;
 pub use path::{CAPTURES_MAX, Captures, REGEX_BYTES_MAX, SEGMENTS_MAX};
 
 /// The most regular expressions of paths that one host may have. They are tried one by one, so this

@@ -42,7 +42,8 @@ pub struct Target {
     pub upstream: Arc<Upstream>,
     /// The circuit of this route to it.
     pub circuit: Arc<Circuit>,
-    weight: u32,
+    /// Its share relative to the route's other targets.
+    pub weight: u32,
 }
 
 impl Route {

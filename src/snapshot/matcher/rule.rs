@@ -120,7 +120,7 @@ impl Value {
     }
 
     /// Whether the condition holds for one that has these values.
-    fn holds<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
+    pub(super) fn holds<'v>(&self, mut values: impl Iterator<Item = &'v [u8]>) -> bool {
         match self {
             Self::Exact(wanted) => values.any(|value| value == &**wanted),
             Self::Regex { regex, .. } => values.any(|value| regex.is_match(value)),
@@ -128,7 +128,7 @@ impl Value {
         }
     }
 
-    fn holds_in_query(&self, name: &str, query: &str) -> bool {
+    pub(super) fn holds_in_query(&self, name: &str, query: &str) -> bool {
         let mut values = query
             .split('&')
             .filter(|pair| !pair.is_empty())

@@ -1,0 +1,44 @@
+//! Brings the gauges up to the moment of a scrape: what only time changes, and what is counted
+//! elsewhere anyway and need not be written twice on the way of a request.
+
+use std::time::{Duration, Instant};
+
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+
+/// Sets every gauge that nothing else keeps.
+pub(super) fn refresh(snapshot: &Snapshot, now: Instant) {
+    for route in &snapshot.routes {
+        for (_, circuit) in route.circuits() {
+            circuit.measure(&route.settings.circuit_breaker, now);
+        }
+    }
+    for upstream in snapshot.upstreams.values() {
+        measure(upstream, now);
+    }
+}
+
+fn measure(upstream: &Upstream, now: Instant) {
+    let metrics = &upstream.state.metrics;
+    let balance = upstream.budget(now);
+    metrics.retry_budget.set((balance.ratio_millis + balance.floor_millis) as f64 / 1000.0);
+    metrics.connections.set(upstream.state.connections.open());
+    let (mut available, mut ejected, mut unhealthy) = (0, 0, 0);
+    for endpoint in &upstream.state.endpoints.load().endpoints {
+        let out = endpoint.ejected_until(now).is_some();
+        match (endpoint.healthy(), out) {
+            (true, false) => available += 1,
+            (true, true) => ejected += 1,
+            // Each endpoint counts once; the checks know more than the attempts.
+            (false, _) => unhealthy += 1,
+        }
+        endpoint.metrics.ejected.set(usize::from(out));
+        if let Some(nanos) = endpoint.cost(now) {
+            let mean = Duration::from_nanos(nanos as u64);
+            endpoint.metrics.ewma.set(mean.as_secs_f64());
+        }
+    }
+    metrics.endpoints_available.set(available);
+    metrics.endpoints_ejected.set(ejected);
+    metrics.endpoints_unhealthy.set(unhealthy);
+}

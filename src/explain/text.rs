@@ -1,0 +1,144 @@
+//! An explanation for people: one screen, the answer first.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{Again, Destination, Explanation, Followed, Place, Retry};
+
+/// How many endpoints of an upstream are listed.
+const ENDPOINTS_SHOWN: usize = 8;
+/// Where the second column begins.
+const COLUMN: usize = 12;
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = &self.request;
+        let host = if asked.host.is_empty() { String::new() } else { format!("{} ", asked.host) };
+        writeln!(f, "{} {host}{} on {}", asked.method, asked.target, asked.listener)?;
+        writeln!(f)?;
+        if let Some(route) = &self.route {
+            return followed(f, &asked.method, route);
+        }
+        line(f, "route", "none matches; the answer is 404 no_route")?;
+        for (at, miss) in self.misses.iter().enumerate() {
+            let key = if at == 0 { "nearest" } else { "" };
+            let text = format!("{}: wants {} {}", miss.route, miss.condition, miss.wants);
+            line(f, key, text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, key: &str, text: &str) -> fmt::Result {
+    writeln!(f, "{key:<COLUMN$}{text}")
+}
+
+fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::Result {
+    line(f, "route", &route.name)?;
+    line(f, "match", &or_else(flat(&route.r#match), "everything"))?;
+    match (&route.sent.target, route.sent.refused) {
+        (Some(target), _) => {
+            let host = route.sent.host.as_ref().map(|host| format!(", host {host}"));
+            line(f, "sent as", &format!("{method} {target}{}", host.unwrap_or_default()))?;
+        }
+        (None, why) => line(f, "refused", &format!("400: {}", why.unwrap_or_default()))?,
+    }
+    for destination in &route.upstreams {
+        upstream(f, destination, route.upstreams.len() > 1)?;
+    }
+    let limit = |time: &Option<String>| time.clone().unwrap_or_else(|| "none".to_owned());
+    let times = &route.timeouts;
+    let (total, per_try) = (limit(&times.total), limit(&times.per_try));
+    let (connect, idle) = (&times.connect, &times.idle);
+    line(
+        f,
+        "timeouts",
+        &format!("total {total}, per try {per_try}, connect {connect}, idle {idle}"),
+    )?;
+    retry(f, method, &route.retry)?;
+    let policy = |key: &str| route.policies.get(key).map(flat).filter(|text| !text.is_empty());
+    line(f, "breaker", &or_else(policy("circuit_breaker").unwrap_or_default(), "none"))?;
+    for (key, shown) in
+        [("rate_limit", "rate limit"), ("rewrite", "rewrite"), ("headers", "headers")]
+    {
+        if let Some(text) = policy(key) {
+            line(f, shown, &text)?;
+        }
+    }
+    Ok(())
+}
+
+fn upstream(f: &mut fmt::Formatter<'_>, to: &Destination, several: bool) -> fmt::Result {
+    let share =
+        if several { format!(" {:.1}% of requests,", to.share * 100.0) } else { String::new() };
+    let state = to.breaker.map(|state| format!(", breaker {state}")).unwrap_or_default();
+    let text =
+        format!("{},{share} {}, {}{state}", to.name, word(to.protocol), word(to.load_balancing));
+    line(f, "upstream", &text)?;
+    for endpoint in to.endpoints.iter().take(ENDPOINTS_SHOWN) {
+        line(f, "", &format!("  {}", endpoint_text(endpoint)))?;
+    }
+    match to.endpoints.len() {
+        0 => line(f, "", "  no endpoint is known; the answer is 503 no_endpoint")?,
+        count if count > ENDPOINTS_SHOWN => {
+            line(f, "", &format!("  and {} more", count - ENDPOINTS_SHOWN))?;
+        }
+        _ => {}
+    }
+    let budget = &to.retry_budget;
+    let now = budget.available.map(|now| format!(", {now:.1} now")).unwrap_or_default();
+    let (ratio, floor) = (&budget.ratio, budget.min_per_second);
+    line(f, "", &format!("  retries: {ratio} of requests and {floor} a second{now}"))
+}
+
+fn endpoint_text(endpoint: &Place) -> String {
+    let weight = Some(endpoint.weight).filter(|weight| *weight != 1);
+    let parts = [
+        weight.map(|weight| format!("weight {weight}")),
+        endpoint.zone.as_ref().map(|zone| format!("zone {zone}")),
+        endpoint.state.map(str::to_owned),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{} {}", endpoint.address, parts.join(", ")).trim_end().to_owned()
+}
+
+fn retry(f: &mut fmt::Formatter<'_>, method: &str, retry: &Retry) -> fmt::Result {
+    let because = retry.because.replace("the method", method);
+    let verdict = match retry.this_request {
+        Again::Yes => format!("yes, up to {} attempts: {because}", retry.max_attempts),
+        Again::OnlyUnsent => format!("only if the upstream executed nothing of it: {because}"),
+        Again::No => return line(f, "retry", &format!("no: {because}")),
+    };
+    line(f, "retry", &verdict)?;
+    line(f, "", &format!("on {}", retry.on.join(", ")))
+}
+
+/// The spelling of a setting in the file.
+fn word(setting: impl serde::Serialize) -> String {
+    serde_json::to_value(setting).map(|value| flat(&value)).unwrap_or_default()
+}
+
+/// The settings of a mapping in one line, without those that are null.
+fn flat(value: &Value) -> String {
+    match value {
+        Value::Object(entries) => {
+            let shown = entries.iter().filter(|(_, value)| !value.is_null());
+            let shown = shown.map(|(key, value)| (key, value, flat(value)));
+            let shown = shown.filter(|(_, _, text)| !text.is_empty());
+            let one = |(key, value, text): (&String, &Value, String)| match value {
+                Value::Object(_) => format!("{key} {{{text}}}"),
+                _ => format!("{key} {text}"),
+            };
+            shown.map(one).collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(items) => items.iter().map(flat).collect::<Vec<_>>().join(" "),
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn or_else(text: String, empty: &str) -> String {
+    if text.is_empty() { empty.to_owned() } else { text }
+}
