@@ -1,13 +1,14 @@
 //! What each command of the command line does. Standard output is the answer, standard error the rest.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where a command answers")]
 
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use outrigger::app::{App, Start, StartError};
 use outrigger::config::{self, Problem, ProcessEnvironment};
+use outrigger::demo;
 use outrigger::telemetry::log;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -92,6 +93,41 @@ pub(crate) fn check(file: &Path) -> ExitCode {
 pub(crate) fn schema() -> ExitCode {
     println!("{:#}", config::schema());
     ExitCode::SUCCESS
+}
+
+/// Runs the demo until its time is over or a signal comes.
+pub(crate) fn demo(seconds: Option<u64>, config: Option<PathBuf>) -> ExitCode {
+    let mut options = demo::Options::new(demo::Look::of_stdout());
+    options.runs = seconds.map(Duration::from_secs);
+    options.config = config;
+    let shown = || -> Result<(), demo::Error> {
+        let system = |error: std::io::Error| demo::Error::Start(error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(system)?.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+            let mut hangup = signal(SignalKind::hangup()).map_err(system)?;
+            let ended = async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+            };
+            demo::run(&options, &mut std::io::stdout(), ended).await.map(drop)
+        })
+    };
+    match shown() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the pipe has seen enough.
+        Err(demo::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("outrigger: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Asks a running proxy whether it is ready.

@@ -6,6 +6,7 @@ pub mod check;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod explain;
 pub mod policy;
 pub mod proxy;

@@ -29,6 +29,15 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
+    /// Show what this does: services that break, traffic through the proxy and past it, a live table.
+    Demo {
+        /// End after this many seconds; without it, on Ctrl-C.
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Run under this file instead of config/demo.yaml; it may use the same ${NAMES}.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Ask a running proxy whether it is ready; exit 0 if it is.
     Health {
         /// Its admin address.
@@ -42,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run { file } => command::run(&file),
         Command::Check { file } => command::check(&file),
         Command::Schema => command::schema(),
+        Command::Demo { seconds, config } => command::demo(seconds, config),
         Command::Health { admin } => command::health(&admin),
     }
 }
