@@ -1,4 +1,5 @@
-//! The way of a request, straight down. The only retry loop and the only wait between attempts are here.
+//! The way of a request, straight down. The only retry loop and the only wait between attempts are
+//! here.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +36,8 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let mut ctx = Context::begin(&worker, &peer, &request);
-    // The route and the listener's site are all that is held on to: the rest may be replaced meanwhile.
+    // The route and the listener's site are all that is held on to: the rest may be replaced
+    // meanwhile.
     let admitted = admit(&worker.proxy.live(), &mut ctx, request);
     match admitted {
         Ok((site, matched, parts, body)) => forward(ctx, site, matched, parts, body).await,
@@ -125,8 +127,8 @@ async fn answer(
     Ok((answer, outbound.into_source()))
 }
 
-/// Attempts, with waits between them, until one is final. When the last one brought no answer, the last
-/// real answer of the upstream is what the client gets.
+/// Attempts, with waits between them, until one is final. When the last one brought no answer, the
+/// last real answer of the upstream is what the client gets.
 async fn attempts(
     ctx: &mut Context,
     route: &Route,
@@ -262,8 +264,8 @@ fn prepare(
     Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
 }
 
-/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten if the
-/// route says so.
+/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten
+/// if the route says so.
 fn target_of(matched: &Matched, parts: &mut request::Parts) -> Result<Uri, Refusal> {
     let route = &matched.route;
     let path = match &route.rewrite {
@@ -318,8 +320,8 @@ fn reply(
     Response::from_parts(parts, Body::upstream(incoming, Box::new(exchange)))
 }
 
-/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time: only the
-/// idle timeout ends it.
+/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time:
+/// only the idle timeout ends it.
 fn streams_on(headers: &HeaderMap, grpc: bool) -> bool {
     grpc || headers
         .get(http::header::CONTENT_TYPE)
