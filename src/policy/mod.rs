@@ -5,8 +5,9 @@
 //! do nothing else: no clock, no randomness, no lock, no task, no log line, no metric is touched
 //! here. State never contains a setting, so a reload that changes a setting keeps the state.
 //!
-//! [`rate_limit`] alone is different: the crate behind it keeps its own lock and state, asks for the
-//! time through a type parameter, and fixes the rate, the burst and the key when a limiter is made.
+//! [`rate_limit`] alone is different: the crate behind it keeps its own lock and state, asks for
+//! the time through a type parameter, and fixes the rate, the burst and the key when a limiter is
+//! made.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
