@@ -13,8 +13,7 @@
 //! | 6 | [`proxy`] | the data path: the way of a request |
 //! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
 //! | 4 | [`upstream`] | endpoints, connections, names, health |
-//! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, and one mutex around a
-//! machine |
+//! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
 //! | 0 | [`units`] | lengths of time, sizes, shares, rates |
@@ -39,8 +38,7 @@
 //! - **Accept** ([`server::accept`]): one thread for all listeners; a new connection goes to the
 //!   worker with the fewest, and waits in the kernel while the listener is at its limit.
 //! - **Control** ([`control`]): the operator's listener, DNS, health checks, the watch over the
-//! file.
-//!   Nothing here can delay a request.
+//!   file. Nothing here can delay a request.
 //!
 //! Workers share what must be one: circuits, budgets, rate limits, what is known of endpoints, the
 //! count of an upstream's connections, and metrics. Each is atomics, or [`shared::Shared`] around a
