@@ -164,8 +164,9 @@ impl App {
         self.listeners.iter().find(|(known, _)| &**known == name).map(|(_, address)| address)
     }
 
-    /// Ends in order: readiness fails; after the linger time, if connections are open, the listeners
-    /// close; what is in flight is finished, or cut off when the drain's timeout has passed.
+    /// Ends in order: readiness fails; after the linger time, if connections are open, the
+    /// listeners close; what is in flight is finished, or cut off when the drain's timeout has
+    /// passed.
     pub async fn drain(self) {
         self.proxy.begin_drain();
         let settings = self.proxy.live().snapshot.config.runtime.drain.clone();

@@ -1,4 +1,5 @@
-//! What each command of the command line does. Standard output is the answer, standard error the rest.
+//! What each command of the command line does. Standard output is the answer, standard error the
+//! rest.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where a command answers")]
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,8 +1,8 @@
 //! Units of the configuration file: lengths of time, shares, sizes and rates.
 //!
-//! Each is written with its unit (`250ms`, `20%`, `64KiB`, `100/s`) and is a type of its own here, so
-//! that no setting is a bare number whose unit the reader has to guess. A value out of range is an
-//! error when the file is read, at its line.
+//! Each is written with its unit (`250ms`, `20%`, `64KiB`, `100/s`) and is a type of its own here,
+//! so that no setting is a bare number whose unit the reader has to guess. A value out of range is
+//! an error when the file is read, at its line.
 
 use std::fmt;
 use std::ops::Deref;

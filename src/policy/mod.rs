@@ -1,9 +1,13 @@
 //! Pure state machines, one file a policy.
 //!
-//! Each file holds its `Settings` with their defaults, its state, and methods that take the settings,
-//! the time and, where chance is involved, a number from `[0, 1)`. They return facts and do nothing
-//! else: no clock, no randomness, no lock, no task, no log line, no metric is touched here. State
-//! never contains a setting, so a reload that changes a setting keeps the state.
+//! Each file holds its `Settings` with their defaults, its state, and methods that take the
+//! settings, the time and, where chance is involved, a number from `[0, 1)`. They return facts and
+//! do nothing else: no clock, no randomness, no lock, no task, no log line, no metric is touched
+//! here. State never contains a setting, so a reload that changes a setting keeps the state.
+//!
+//! [`rate_limit`] alone is different: the crate behind it keeps its own lock and state, asks for
+//! the time through a type parameter, and fixes the rate, the burst and the key when a limiter is
+//! made.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

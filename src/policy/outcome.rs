@@ -8,8 +8,8 @@ use std::time::Duration;
 /// The way in which an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The upstream answered with this status, and, for gRPC, with this `grpc-status` when the answer
-    /// carried it in its head (trailers-only).
+    /// The upstream answered with this status, and, for gRPC, with this `grpc-status` when the
+    /// answer carried it in its head (trailers-only).
     Answer {
         /// The HTTP status, 200 to 599.
         status: u16,
@@ -35,8 +35,8 @@ pub enum End {
 pub struct Outcome {
     /// How it ended.
     pub end: End,
-    /// True when it is proved that the upstream executed nothing: no byte of the request was written,
-    /// or the peer said that it refused the stream.
+    /// True when it is proved that the upstream executed nothing: no byte of the request was
+    /// written, or the peer said that it refused the stream.
     pub unsent: bool,
     /// From the start of the attempt to the answer's head or to the failure.
     pub latency: Duration,

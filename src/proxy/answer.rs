@@ -133,8 +133,8 @@ pub fn local(
     answer
 }
 
-/// The answer to a client whose request's head did not come in time, as bytes of HTTP/1.1: nobody else
-/// is there to write it, since there is no request to answer.
+/// The answer to a client whose request's head did not come in time, as bytes of HTTP/1.1: nobody
+/// else is there to write it, since there is no request to answer.
 #[must_use]
 pub fn raw_request_timeout() -> Vec<u8> {
     let detail = Detail { close: true, ..Detail::default() };

@@ -46,8 +46,8 @@ pub struct Answer {
     pub in_flight: InFlight,
 }
 
-/// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn how
-/// long it has waited in vain.
+/// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn
+/// how long it has waited in vain.
 struct Underway<'a> {
     upstream: &'a Upstream,
     in_flight: Option<InFlight>,
@@ -227,7 +227,8 @@ fn settle(
     Ok(tried)
 }
 
-/// Whether the endpoint is at fault: it did not answer, or answered with a server error or overload.
+/// Whether the endpoint is at fault: it did not answer, or answered with a server error or
+/// overload.
 fn endpoint_failure(outcome: &Outcome) -> bool {
     match outcome.end {
         End::Answer { .. } if outcome.peer_shed => false,
@@ -240,8 +241,8 @@ fn endpoint_failure(outcome: &Outcome) -> bool {
     }
 }
 
-/// The gRPC statuses that blame the server: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL,
-/// UNAVAILABLE and DATA_LOSS.
+/// The gRPC statuses that blame the server: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
+/// INTERNAL, UNAVAILABLE and DATA_LOSS.
 const fn grpc_failure(code: u16) -> bool {
     matches!(code, 2 | 4 | 8 | 13 | 14 | 15)
 }

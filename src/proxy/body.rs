@@ -1,5 +1,5 @@
-//! The two bodies: the request's on its way up, kept so that it can be sent again, and the answer's on
-//! its way down, which holds what the exchange holds until its last byte.
+//! The two bodies: the request's on its way up, kept so that it can be sent again, and the answer's
+//! on its way down, which holds what the exchange holds until its last byte.
 
 mod request;
 mod response;

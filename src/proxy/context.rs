@@ -18,8 +18,8 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
 
-/// One request. Whatever becomes of it, it is counted and logged exactly once: by [`Context::end`], or,
-/// when its future is dropped because the client left, by the drop of this.
+/// One request. Whatever becomes of it, it is counted and logged exactly once: by [`Context::end`],
+/// or, when its future is dropped because the client left, by the drop of this.
 pub struct Context {
     /// The worker that serves it.
     pub worker: Rc<Worker>,

@@ -25,13 +25,13 @@ use crate::telemetry::reason::Reason;
 use crate::upstream::LocalExecutor;
 use crate::upstream::connect::Stream;
 
-/// What hyper may hold of a request's head beyond our own limit, so that we, and not it, refuse a head
-/// that is a little too large, with our reason.
+/// What hyper may hold of a request's head beyond our own limit, so that we, and not it, refuse a
+/// head that is a little too large, with our reason.
 const HEAD_SLACK_BYTES: usize = 16 * 1024;
 /// The least that hyper takes as the size of its buffer.
 const BUFFER_MIN_BYTES: usize = 8 * 1024;
-/// The window that we offer on a stream of HTTP/2; four times this on a connection. Bounds what a slow
-/// upstream makes us hold.
+/// The window that we offer on a stream of HTTP/2; four times this on a connection. Bounds what a
+/// slow upstream makes us hold.
 const HTTP2_WINDOW: u32 = 256 * 1024;
 /// How long we try to tell a client that it was too slow.
 const LAST_WORD: Duration = Duration::from_secs(1);

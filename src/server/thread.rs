@@ -20,7 +20,8 @@ use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::upstream::connect::Stream;
 
-/// The time between two rounds over a worker's connections: the grain of head, idle and stall timeouts.
+/// The time between two rounds over a worker's connections: the grain of head, idle and stall
+/// timeouts.
 const ROUND: Duration = Duration::from_millis(100);
 /// Rounds between two sweeps of the pool.
 const ROUNDS_PER_SWEEP: u32 = 10;
@@ -50,8 +51,8 @@ pub enum Handed {
 /// A worker as the acceptor sees it.
 #[derive(Clone)]
 pub struct Desk {
-    /// Where connections are handed over. Bounded by the listeners' places, of which each connection
-    /// holds one from before it was accepted.
+    /// Where connections are handed over. Bounded by the listeners' places, of which each
+    /// connection holds one from before it was accepted.
     queue: UnboundedSender<Accepted>,
     connections: Arc<AtomicUsize>,
 }

@@ -1,7 +1,8 @@
 //! The compiled configuration: what a request looks up, and the state that a reload carries over.
 //!
-//! Compiling is a pure function of the file and the snapshot before it: a route, a circuit, a limiter or
-//! an upstream whose name is still there is the same object afterwards, not a copy of it.
+//! Compiling is a pure function of the file and the snapshot before it: a route, a circuit, a
+//! limiter or an upstream whose name is still there is the same object afterwards, not a copy of
+//! it.
 
 pub mod circuit;
 pub mod host;

@@ -47,7 +47,8 @@ pub struct Target {
 }
 
 impl Route {
-    /// Compiles a route; its circuits, limiter and metrics are those of the route known by its name.
+    /// Compiles a route; its circuits, limiter and metrics are those of the route known by its
+    /// name.
     ///
     /// # Errors
     /// The key and what is wrong with it.

@@ -38,7 +38,8 @@ reasons! {
     NoRoute = "no_route", 404, "No route matches the request";
     RequestTimeout = "request_timeout", 408, "The client did not send the request in time";
     BodyTooLarge = "body_too_large", 413, "The request's body is larger than the listener allows";
-    HeadersTooLarge = "headers_too_large", 431, "The request's head is larger than the listener allows";
+    HeadersTooLarge = "headers_too_large", 431,
+        "The request's head is larger than the listener allows";
     RateLimited = "rate_limited", 429, "The route's rate limit is reached";
     NotSupported = "not_supported", 501, "The method cannot be proxied by this version";
     ConnectFailure = "connect_failure", 502, "No connection to the upstream could be made";
@@ -52,7 +53,8 @@ reasons! {
     PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
     Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";
     UpstreamCut = "upstream_cut", 0, "The upstream broke off in the middle of its answer";
-    BodyDeadline = "body_deadline", 0, "The request's total time passed in the middle of the answer";
+    BodyDeadline = "body_deadline", 0,
+        "The request's total time passed in the middle of the answer";
     BodyIdle = "body_idle", 0, "No byte of the answer moved for the idle timeout";
     ClientGone = "client_gone", 0, "The client went away before the answer was whole";
 }

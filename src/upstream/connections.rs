@@ -1,7 +1,7 @@
 //! The count of open connections to one upstream, of all workers together, and its limit.
 //!
-//! A waiter counts itself before it looks for a place, and a closing connection frees its place before
-//! it looks for waiters; sequential consistency then makes one of the two see the other.
+//! A waiter counts itself before it looks for a place, and a closing connection frees its place
+//! before it looks for waiters; sequential consistency then makes one of the two see the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

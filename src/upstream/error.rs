@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::policy::outcome::End;
 
-/// A failed send: how it ended, whether anything can have been executed, and the request itself when
-/// not one byte of it was written.
+/// A failed send: how it ended, whether anything can have been executed, and the request itself
+/// when not one byte of it was written.
 #[derive(Debug)]
 pub struct Error<B> {
     /// How it ended.

@@ -36,7 +36,8 @@ use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 pub use self::local::LocalExecutor;
 
-/// A named group of endpoints: its settings, which a reload replaces, and its state, which it keeps.
+/// A named group of endpoints: its settings, which a reload replaces, and its state, which it
+/// keeps.
 #[derive(Debug)]
 pub struct Upstream {
     /// Its name in the configuration.
@@ -133,7 +134,11 @@ impl Upstream {
         }
         if self.settings.ejection.mode == Mode::Observe {
             self.state.metrics.would_eject.inc();
-            tracing::info!(upstream = %self.name, endpoint = %endpoint.name, "would eject endpoint");
+            tracing::info!(
+                upstream = %self.name,
+                endpoint = %endpoint.name,
+                "would eject endpoint"
+            );
             return;
         }
         self.state.metrics.ejections.inc();

@@ -62,8 +62,8 @@ struct Http2<B> {
     _place: Place,
 }
 
-/// A connection that carries one exchange. Given back with [`Lease::finish`] once the answer has been
-/// read to its end; closed when dropped before.
+/// A connection that carries one exchange. Given back with [`Lease::finish`] once the answer has
+/// been read to its end; closed when dropped before.
 pub struct Lease<B> {
     pools: Rc<Pools<B>>,
     upstream: Arc<Upstream>,
@@ -94,8 +94,8 @@ where
 {
     /// Sends a request on a pooled connection or a new one, and waits for the answer's head.
     ///
-    /// A pooled connection that turns out to be dead before a byte was written is replaced here: that
-    /// is not a retry.
+    /// A pooled connection that turns out to be dead before a byte was written is replaced here:
+    /// that is not a retry.
     ///
     /// # Errors
     /// With the proof, if there is one, that nothing was sent.
@@ -275,13 +275,14 @@ where
             let _ = driver.await;
         });
         let connection = Rc::new(Http2 { sender, opened: clock::now(), _place: place });
-        // Two requests may have opened one each; the later stays, the earlier ends with its streams.
+        // Two requests may have opened one each; the later stays, the earlier ends with its
+        // streams.
         self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));
         Ok(connection)
     }
 
-    /// A place under the upstream's connection limit. When there is none, an idle connection of this
-    /// worker gives up its own.
+    /// A place under the upstream's connection limit. When there is none, an idle connection of
+    /// this worker gives up its own.
     async fn place(&self, upstream: &Arc<Upstream>, until: Instant) -> Result<Place, Error<B>> {
         let limit = upstream.settings.pool.max_connections;
         let connections = &upstream.state.connections;
@@ -415,8 +416,9 @@ fn broken<B>(message: Option<Request<B>>, error: hyper::Error) -> Error<B> {
     }
 }
 
-/// Whether the peer proved that it did not process the stream: REFUSED_STREAM, or a GOAWAY with NO_ERROR
-/// (RFC 9113, 8.7), which the protocol library reports only for streams above the last one processed.
+/// Whether the peer proved that it did not process the stream: REFUSED_STREAM, or a GOAWAY with
+/// NO_ERROR (RFC 9113, 8.7), which the protocol library reports only for streams above the last one
+/// processed.
 fn refused_by_peer(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {

@@ -90,8 +90,8 @@ impl EndpointSet {
         self.endpoints.get(index?).cloned()
     }
 
-    /// The endpoint that was ejected longest ago and is not found unhealthy, if there is one; of those
-    /// alike, the one with the least in flight.
+    /// The endpoint that was ejected longest ago and is not found unhealthy, if there is one; of
+    /// those alike, the one with the least in flight.
     fn least_bad(&self, now: Instant) -> Option<usize> {
         let rank = |endpoint: &Endpoint| {
             (!endpoint.healthy(), endpoint.ejected_since(now), endpoint.in_flight())

@@ -100,7 +100,7 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// The hash of a key or a name: FNV-1a, then [`mix`], for FNV leaves the high bits of short keys
+/// The hash of a key or a name: FNV-1a, then `mix`, for FNV leaves the high bits of short keys
 /// nearly the same. It is the same in every process and version.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> u64 {

@@ -57,10 +57,11 @@ pub enum Decision {
     },
 }
 
-/// Declares the enum with its spelling in one table.
+/// Declares the enum with its spelling and its meaning in one table.
 macro_rules! suppressed {
     ($($name:ident = $text:literal, $doc:literal;)*) => {
-        /// Why an end of an attempt that is worth a retry got none.
+        /// Why an end of an attempt that is worth a retry got none. The last four are not found by
+        /// [`decide`] but by its caller, after it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Suppressed { $(#[doc = $doc] $name,)* }
 
@@ -76,6 +77,12 @@ macro_rules! suppressed {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
+
+            /// What it means, in a sentence for people.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
         }
     };
 }
@@ -90,10 +97,10 @@ suppressed! {
     Pushback = "pushback", "The peer said that it wants no retry.";
     RetryAfterTooLong = "retry_after_too_long", "The peer asked for too long a wait.";
     Deadline = "deadline", "The wait does not fit into the time that is left.";
-    Budget = "budget", "The upstream's retry budget is spent. Found by the caller.";
-    CircuitOpen = "circuit_open", "The circuit had opened by then. Found by the caller.";
-    NoEndpoint = "no_endpoint", "No endpoint could be chosen by then. Found by the caller.";
-    ClientGone = "client_gone", "The client had gone away by then. Found by the caller.";
+    Budget = "budget", "The upstream's retry budget is spent.";
+    CircuitOpen = "circuit_open", "The circuit had opened by then.";
+    NoEndpoint = "no_endpoint", "No endpoint could be chosen by then.";
+    ClientGone = "client_gone", "The client had gone away by then.";
 }
 
 impl Suppressed {
