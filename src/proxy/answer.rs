@@ -165,7 +165,6 @@ pub const fn is_refusal(reason: Reason) -> bool {
             | Reason::CircuitOpen
             | Reason::NoEndpoint
             | Reason::ConnectionLimit
-            | Reason::Draining
     )
 }
 
@@ -232,7 +231,6 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::CircuitOpen
         | Reason::NoEndpoint
         | Reason::ConnectionLimit
-        | Reason::Draining
         | Reason::ConnectTimeout
         | Reason::UpstreamCut
         | Reason::BodyIdle => UNAVAILABLE,

@@ -48,7 +48,6 @@ reasons! {
     CircuitOpen = "circuit_open", 503, "The circuit to the upstream is open";
     NoEndpoint = "no_endpoint", 503, "The upstream has no endpoint that can be chosen";
     ConnectionLimit = "connection_limit", 503, "The upstream's connection limit is reached";
-    Draining = "draining", 503, "The proxy is shutting down";
     ConnectTimeout = "connect_timeout", 504, "No connection to the upstream was made in time";
     PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
     Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";

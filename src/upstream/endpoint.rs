@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::address::EndpointAddress;
 use super::set::Spec;
 use crate::config::upstream::Upstream as Settings;
+use crate::policy::Mode;
 use crate::policy::ejection::{Ejection, Verdict};
 use crate::policy::health_check::Health;
 use crate::policy::load_balancing::PeakEwma;
@@ -218,12 +219,15 @@ impl Endpoint {
         self.state.lock().latency.observe(elapsed, now);
     }
 
-    /// Takes it out of the choice; returns for how long.
+    /// Takes it out of the choice, when the policy is enforced; returns for how long. Observed, it
+    /// keeps the time all the same, so that one ejection is counted once.
     pub fn eject(&self, settings: &Settings, now: Instant, random: f64) -> Duration {
         let mut state = self.state.lock();
         let until = state.ejection.eject(&settings.ejection, now, random);
-        self.ejected.store(true, Ordering::Relaxed);
-        self.metrics.ejected.set(1);
+        if settings.ejection.mode == Mode::Enforce {
+            self.ejected.store(true, Ordering::Relaxed);
+            self.metrics.ejected.set(1);
+        }
         until.saturating_duration_since(now)
     }
 

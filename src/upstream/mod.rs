@@ -132,17 +132,13 @@ impl Upstream {
         if !ejection::may_eject(&self.settings.ejection, out, set.endpoints.len()) {
             return;
         }
+        let period = endpoint.eject(&self.settings, now, fastrand::f64());
         if self.settings.ejection.mode == Mode::Observe {
             self.state.metrics.would_eject.inc();
-            tracing::info!(
-                upstream = %self.name,
-                endpoint = %endpoint.name,
-                "would eject endpoint"
-            );
+            tracing::info!(upstream = %self.name, endpoint = %endpoint.name, "would eject endpoint");
             return;
         }
         self.state.metrics.ejections.inc();
-        let period = endpoint.eject(&self.settings, now, fastrand::f64());
         tracing::warn!(
             upstream = %self.name,
             endpoint = %endpoint.name,

@@ -100,7 +100,6 @@ suppressed! {
     Budget = "budget", "The upstream's retry budget is spent.";
     CircuitOpen = "circuit_open", "The circuit had opened by then.";
     NoEndpoint = "no_endpoint", "No endpoint could be chosen by then.";
-    ClientGone = "client_gone", "The client had gone away by then.";
 }
 
 impl Suppressed {

@@ -138,7 +138,7 @@ fn rfc9110_9_3_2_head_gets_the_fields_of_the_full_answer_and_no_body() {
 #[test]
 fn a_last_answer_closes_its_connection() {
     let detail = Detail { close: true, ..Detail::default() };
-    let answer = local(Reason::Draining, AnswerKind::Http, &detail, 0.0);
+    let answer = local(Reason::ConnectionLimit, AnswerKind::Http, &detail, 0.0);
     assert_eq!(field(&answer, "connection"), Some("close"));
 }
 
@@ -161,7 +161,7 @@ proptest! {
             retry_after: Some(Duration::from_millis(ms)),
             ..Detail::default()
         };
-        let http = local(Reason::Draining, AnswerKind::Http, &detail, random);
+        let http = local(Reason::ConnectionLimit, AnswerKind::Http, &detail, random);
         let body: Value = serde_json::from_slice(http.body()).unwrap();
         prop_assert_eq!(body["detail"].as_str(), Some(text.as_str()));
         let length: usize = field(&http, "content-length").unwrap().parse().unwrap();
@@ -171,9 +171,9 @@ proptest! {
         let wait = Duration::from_millis(ms).clamp(WAIT_MIN, WAIT_MAX).as_secs_f64();
         prop_assert!(seconds >= wait && seconds <= (wait.ceil() * 1.25).ceil());
 
-        let grpc = local(Reason::Draining, AnswerKind::Grpc, &detail, random);
+        let grpc = local(Reason::ConnectionLimit, AnswerKind::Grpc, &detail, random);
         let message = field(&grpc, "grpc-message").unwrap();
-        prop_assert_eq!(decoded(message), format!("{}: {text}", Reason::Draining.title()));
+        prop_assert_eq!(decoded(message), format!("{}: {text}", Reason::ConnectionLimit.title()));
     }
 }
 
