@@ -30,9 +30,10 @@ pub async fn sleep_until(at: Instant) {
     tokio::time::sleep_until(at.into()).await;
 }
 
-/// Runs a future until it is done or the instant has come; `None` when the instant came first.
-pub async fn until<F: Future>(at: Instant, future: F) -> Option<F::Output> {
-    tokio::time::timeout_at(at.into(), future).await.ok()
+/// Runs a future until it is done or the instant has come; an error when the instant came first. Not an
+/// `async fn`, which would hold the future twice.
+pub fn until<F: Future>(at: Instant, future: F) -> tokio::time::Timeout<F> {
+    tokio::time::timeout_at(at.into(), future)
 }
 
 /// A timer that is set again and again without being made anew.

@@ -147,7 +147,7 @@ async fn connection(
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match clock::until(end, serving).await {
+    match clock::until(end, serving).await.ok() {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(client = client.name, %error, "admin connection ended"),
         None => tracing::debug!(client = client.name, "admin connection took too long"),

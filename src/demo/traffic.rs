@@ -190,7 +190,7 @@ async fn ask(
 ) {
     let sent = clock::now();
     let exchange = client.exchange(order.request(client.way));
-    let answer = clock::until(sent + TIMEOUT, exchange).await.and_then(Result::ok);
+    let answer = clock::until(sent + TIMEOUT, exchange).await.ok().and_then(Result::ok);
     let now = clock::now();
     if let Some(reason) = answer.as_ref().and_then(|answer| answer.reason)
         && let Some(count) = board.reasons.lock().get_mut(reason.index())

@@ -161,10 +161,7 @@ pub fn raw_request_timeout() -> Vec<u8> {
 pub const fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::RateLimited
-            | Reason::CircuitOpen
-            | Reason::NoEndpoint
-            | Reason::ConnectionLimit
+        Reason::RateLimited | Reason::CircuitOpen | Reason::NoEndpoint | Reason::ConnectionLimit
     )
 }
 

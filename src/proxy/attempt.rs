@@ -1,7 +1,7 @@
 //! One attempt: leave of the circuit, an endpoint, the send, and the classification of its end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -25,6 +25,9 @@ use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
 use crate::upstream::pool::Lease;
+
+/// The end of an attempt that has none: longer than any period of the configuration.
+const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How an attempt came out.
 pub struct Tried {
@@ -135,15 +138,13 @@ async fn send(
     connect_by: Instant,
     end: Option<Instant>,
 ) -> Ended {
-    let sending = ctx.worker.pools.send(upstream, endpoint, request, connect_by);
-    let result = match end {
-        Some(end) => clock::until(end, sending).await,
-        None => Some(sending.await),
-    };
-    match result {
-        Some(Ok((response, lease))) => Ended::Answered(response, lease),
-        Some(Err(error)) => Ended::Failed(error),
-        None => Ended::TimedOut { deadline: end == ctx.deadline },
+    // Nothing is bound to a name before its await: the future would hold it twice.
+    let by = end.unwrap_or(connect_by + NEVER);
+    let pools = &ctx.worker.pools;
+    match clock::until(by, pools.send(upstream, endpoint, request, connect_by)).await {
+        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(_) => Ended::TimedOut { deadline: end == ctx.deadline },
     }
 }
 
@@ -158,7 +159,7 @@ fn classify(
     ctx: &Context,
     ended: Ended,
     in_flight: Option<InFlight>,
-    latency: std::time::Duration,
+    latency: Duration,
     outbound: &Outbound,
 ) -> Classified {
     let outcome = |end, unsent| Outcome { end, unsent, latency, hint: None, peer_shed: false };

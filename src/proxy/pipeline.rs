@@ -1,5 +1,6 @@
 //! The way of a request, straight down. The only retry loop and the only wait between attempts are here.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,15 +35,15 @@ pub fn handle(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
     request: Request<Incoming>,
-) -> impl Future<Output = Response<Body>> + use<> {
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     let mut ctx = Context::begin(worker, peer, &request);
     // The route and the listener's site are all that is held on to: the rest may be replaced meanwhile.
     let admitted = admit(&worker.proxy.live(), &mut ctx, request);
     async move {
-        match admitted {
+        Ok(match admitted {
             Ok(journey) => forward(ctx, journey).await,
             Err(refusal) => refusal.answer(ctx),
-        }
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! One client connection: which protocol, its requests, and its end.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -69,10 +68,8 @@ async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
         builder.max_headers(limits.headers);
     }
     let served = Rc::clone(&peer);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answering = pipeline::handle(&worker, &served, request);
-        async move { Ok::<_, Infallible>(answering.await) }
-    });
+    let service =
+        service_fn(move |request: Request<Incoming>| pipeline::handle(&worker, &served, request));
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut closing = false;
     let end = poll_fn(|cx| {
@@ -112,10 +109,8 @@ async fn serve_http2(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
         .initial_stream_window_size(HTTP2_WINDOW)
         .initial_connection_window_size(HTTP2_WINDOW * 4);
     let served = Rc::clone(&peer);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answering = pipeline::handle(&worker, &served, request);
-        async move { Ok::<_, Infallible>(answering.await) }
-    });
+    let service =
+        service_fn(move |request: Request<Incoming>| pipeline::handle(&worker, &served, request));
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut closing = false;
     let end = poll_fn(|cx| {
@@ -164,7 +159,8 @@ async fn last_word(peer: &Peer, mut stream: Watched, verdict: Verdict) {
         let _ = stream.write_all(&raw_request_timeout()).await;
         let _ = stream.shutdown().await;
     };
-    clock::until(clock::now() + LAST_WORD, saying).await;
+    // Whether it was heard or not, the connection ends.
+    let _ = clock::until(clock::now() + LAST_WORD, saying).await;
 }
 
 /// Counts a connection that ended on bytes that are not HTTP, which hyper has answered itself.

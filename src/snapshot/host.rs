@@ -20,19 +20,28 @@ pub fn valid_host(text: &[u8]) -> bool {
     host_ok && valid_port(port)
 }
 
+/// The bytes that stand for themselves in a registered name.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        plain[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9')
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'')
+            || matches!(byte as u8, b'(' | b')' | b'*' | b'+' | b';' | b'=');
+        byte += 1;
+    }
+    plain
+};
+
 fn valid_name(name: &[u8]) -> bool {
     let mut rest = name;
-    while let Some((first, tail)) = rest.split_first() {
-        rest = match first {
-            b'%' => match tail {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                    tail
-                }
-                _ => return false,
-            },
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+'
-            | b';' | b'=' => tail,
-            other if other.is_ascii_alphanumeric() => tail,
+    while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+        rest = match rest.get(at..) {
+            Some([b'%', high, low, tail @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                tail
+            }
             _ => return false,
         };
     }

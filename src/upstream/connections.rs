@@ -54,7 +54,7 @@ impl Connections {
             if let Some(place) = self.try_take(limit) {
                 return Some(place);
             }
-            clock::until(until, closed).await?;
+            clock::until(until, closed).await.ok()?;
         }
     }
 }

@@ -50,7 +50,7 @@ pub async fn check(
             }
         }
     });
-    let Some(status) = clock::until(clock::now() + timeout, answer).await else {
+    let Some(status) = clock::until(clock::now() + timeout, answer).await.ok() else {
         return Err(format!("no answer within {}", settings.timeout));
     };
     let status = status?;

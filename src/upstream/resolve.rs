@@ -127,7 +127,7 @@ impl Resolver {
         client.clear_cache();
         let deadline = clock::now() + LOOKUP_TIMEOUT;
         // Boxed, because the client's future is several kilobytes large.
-        let found = match clock::until(deadline, Box::pin(client.lookup_ip(name))).await {
+        let found = match clock::until(deadline, Box::pin(client.lookup_ip(name))).await.ok() {
             Some(found) => found.map_err(failure)?,
             None => return Err(Failure::Timeout),
         };

@@ -78,6 +78,11 @@ impl EndpointSet {
         chance: Chance,
         now: Instant,
     ) -> Option<Arc<Endpoint>> {
+        if let [only] = self.endpoints.as_slice()
+            && only.available(now)
+        {
+            return Some(Arc::clone(only));
+        }
         let by_rule = |all| {
             let view = View { set: self, settings, tried, now, all };
             self.plan.choose(&settings.load_balancing, &view, chance)
