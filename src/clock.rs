@@ -30,8 +30,8 @@ pub async fn sleep_until(at: Instant) {
     tokio::time::sleep_until(at.into()).await;
 }
 
-/// Runs a future until it is done or the instant has come; an error when the instant came first. Not an
-/// `async fn`, which would hold the future twice.
+/// Runs a future until it is done or the instant has come; an error when the instant came first.
+/// Not an `async fn`, which would hold the future twice.
 pub fn until<F: Future>(at: Instant, future: F) -> tokio::time::Timeout<F> {
     tokio::time::timeout_at(at.into(), future)
 }

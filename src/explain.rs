@@ -1,8 +1,8 @@
 //! What would happen to a request: its route, where it leads, and under which policies.
 //!
 //! It goes through the same matcher and rewriting as a request does, and sends nothing, waits for
-//! nothing and changes nothing. What depends on the moment (endpoints, breakers, the budget) is told
-//! of a running proxy only. Header values are masked as in the configuration that is printed.
+//! nothing and changes nothing. What depends on the moment (endpoints, breakers, the budget) is
+//! told of a running proxy only. Header values are masked as in the configuration that is printed.
 
 mod explanation;
 pub mod settings;
@@ -248,8 +248,8 @@ fn place(endpoint: &Endpoint, now: Instant) -> Place {
     }
 }
 
-/// Whether an endpoint can be chosen: `available`, `ejected` for its failures, or `unhealthy` by its
-/// checks, which know more than the attempts. Looking ends no ejection.
+/// Whether an endpoint can be chosen: `available`, `ejected` for its failures, or `unhealthy` by
+/// its checks, which know more than the attempts. Looking ends no ejection.
 #[must_use]
 pub fn standing(endpoint: &Endpoint, now: Instant) -> &'static str {
     match (endpoint.healthy(), endpoint.ejected_until(now)) {

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 mod command;
 
-/// A request costs some forty allocations, most of them in the HTTP library; this allocator halves what
-/// they cost.
+/// A request costs some forty allocations, most of them in the HTTP library; this allocator halves
+/// what they cost.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,7 +34,8 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
-    /// Show what this does: services that break, traffic through the proxy and past it, a live table.
+    /// Show what this does: services that break, traffic through the proxy and past it, a live
+    /// table.
     Demo {
         /// End after this many seconds; without it, on Ctrl-C.
         #[arg(long)]

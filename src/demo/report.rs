@@ -74,7 +74,8 @@ impl std::fmt::Display for Report {
         let Deeds { retries, ejections, openings } = self.deeds;
         writeln!(
             f,
-            "  what outrigger did: {} retries, {} ejections of an endpoint, {} openings of a circuit",
+            "  what outrigger did: {} retries, {} ejections of an endpoint, \
+             {} openings of a circuit",
             number(retries),
             number(ejections),
             number(openings),

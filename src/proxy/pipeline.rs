@@ -1,4 +1,5 @@
-//! The way of a request, straight down. The only retry loop and the only wait between attempts are here.
+//! The way of a request, straight down. The only retry loop and the only wait between attempts are
+//! here.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -37,7 +38,8 @@ pub fn handle(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
     let mut ctx = Context::begin(worker, peer, &request);
-    // The route and the listener's site are all that is held on to: the rest may be replaced meanwhile.
+    // The route and the listener's site are all that is held on to: the rest may be replaced
+    // meanwhile.
     let admitted = admit(&worker.proxy.live(), &mut ctx, request);
     async move {
         Ok(match admitted {
@@ -124,8 +126,8 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
     }
 }
 
-/// Attempts, with waits between them, until one is final. When the last one brought no answer, the last
-/// real answer of the upstream is what the client gets.
+/// Attempts, with waits between them, until one is final. When the last one brought no answer, the
+/// last real answer of the upstream is what the client gets.
 async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Box<Refusal>> {
     let Journey { route, target, outbound, .. } = journey;
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
@@ -266,8 +268,8 @@ fn prepare(
     Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
 }
 
-/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten if the
-/// route says so.
+/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten
+/// if the route says so.
 fn target_of(matched: &Matched<'_>, parts: &mut request::Parts) -> Result<Uri, Refusal> {
     let route = matched.route;
     let path = match &route.rewrite {
@@ -320,8 +322,8 @@ fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Respon
     response.map(|incoming| Body::upstream(incoming, exchange))
 }
 
-/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time: only the
-/// idle timeout ends it.
+/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time:
+/// only the idle timeout ends it.
 fn streams_on(headers: &HeaderMap, grpc: bool) -> bool {
     grpc || headers
         .get(http::header::CONTENT_TYPE)

@@ -106,8 +106,8 @@ impl Route {
         self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
     }
 
-    /// The place among the targets of one request's upstream, by weight; `random` is drawn only when
-    /// there is a choice.
+    /// The place among the targets of one request's upstream, by weight; `random` is drawn only
+    /// when there is a choice.
     #[must_use]
     pub fn choose_target(&self, random: impl FnOnce() -> f64) -> usize {
         if self.targets.len() < 2 {

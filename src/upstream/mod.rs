@@ -135,7 +135,8 @@ impl Upstream {
         let period = endpoint.eject(&self.settings, now, fastrand::f64());
         if self.settings.ejection.mode == Mode::Observe {
             self.state.metrics.would_eject.inc();
-            tracing::info!(upstream = %self.name, endpoint = %endpoint.name, "would eject endpoint");
+            let (upstream, endpoint) = (&self.name, &endpoint.name);
+            tracing::info!(%upstream, %endpoint, "would eject endpoint");
             return;
         }
         self.state.metrics.ejections.inc();
