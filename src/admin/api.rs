@@ -284,7 +284,8 @@ fn change_breakers(live: &Live, client: &Client, change: Change<'_>) -> Answer {
     answer::json(200, &views)
 }
 
-/// Only a breaker in `enforce` refuses anything: to isolate another would look like a stop and be none.
+/// Only a breaker in `enforce` refuses anything: to isolate another would look like a stop and be
+/// none.
 fn without_effect(route: &Route, change: Change<'_>) -> Option<String> {
     let mode = match route.settings.circuit_breaker.mode {
         Mode::Enforce => return None,
