@@ -10,7 +10,11 @@ use std::time::Duration;
 use outrigger::app::{App, Start, StartError};
 use outrigger::config::{self, Problem, ProcessEnvironment};
 use outrigger::demo;
+use outrigger::explain::Asked;
+use outrigger::policy::retry::Suppressed;
+use outrigger::snapshot::Snapshot;
 use outrigger::telemetry::log;
+use outrigger::telemetry::metrics::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a health question may take.
@@ -19,6 +23,9 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 const HEALTH_BYTES: u64 = 64;
 /// The exit code of a process that a second signal ended: 128 and the number of SIGTERM.
 const CUT_OFF: u8 = 143;
+
+/// The exit code for a file or an argument that is not valid, as clap's own.
+const NOT_VALID: u8 = 2;
 
 /// Serves until a signal.
 pub(crate) fn run(file: &Path) -> ExitCode {
@@ -88,6 +95,39 @@ pub(crate) fn check(file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Explains a request under a file.
+pub(crate) fn explain(file: &Path, asked: &Asked, json: bool) -> ExitCode {
+    let Ok(text) = read(file) else { return NOT_VALID.into() };
+    let snapshot = config::read(&text, &ProcessEnvironment)
+        .and_then(|loaded| Snapshot::compile(loaded, None, &Metrics::new(Suppressed::NAMES)));
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(problems) => {
+            for problem in &problems {
+                eprintln!("{}", problem.in_file(&crate::shown(file)));
+            }
+            return NOT_VALID.into();
+        }
+    };
+    let explanation = match outrigger::explain::explain(&snapshot, asked, None) {
+        Ok(explanation) => explanation,
+        Err(error) => {
+            eprintln!("outrigger: {error}");
+            return NOT_VALID.into();
+        }
+    };
+    let written = match serde_json::to_string_pretty(&explanation) {
+        Ok(written) if json => written + "\n",
+        Err(error) if json => {
+            eprintln!("outrigger: the explanation cannot be written as JSON: {error}");
+            return ExitCode::FAILURE;
+        }
+        _ => explanation.to_string(),
+    };
+    print!("{written}");
+    if explanation.route.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the JSON Schema.

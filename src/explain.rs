@@ -32,7 +32,7 @@ use crate::snapshot::route::Route;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
 
-/// How many routes are told of when none matches: the nearest ones.
+/// How many routes that do not match are told of: the nearest ones.
 const MISSES_MAX: usize = 5;
 
 /// A request in words.
@@ -64,13 +64,12 @@ pub fn explain(
     let wanted = request.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let found = snapshot.matcher.find(&target);
     let followed = found.and_then(|found| Some((found, snapshot.routes.get(found.index)?)));
-    let mut misses = Vec::new();
+    // A request that found a route is compared with those that it may have been meant for.
+    let misses =
+        nearest(snapshot, &target, if followed.is_some() { rank(&Miss::Method) } else { 0 });
     let route = match followed {
         Some((found, route)) => Some(follow(snapshot, &request, found, route, live)?),
-        None => {
-            misses = nearest(snapshot, &target);
-            None
-        }
+        None => None,
     };
     let request = Understood {
         listener: request.listener.to_owned(),
@@ -298,11 +297,13 @@ fn retry(route: &Route, method: &Method) -> Retry {
     }
 }
 
-/// The routes that miss by the latest condition, in the order of the file among equals.
-fn nearest(snapshot: &Snapshot, target: &Target<'_>) -> Vec<NearMiss> {
+/// The routes that miss by the latest condition, in the order of the file among equals; none that
+/// misses by one before `least`.
+fn nearest(snapshot: &Snapshot, target: &Target<'_>, least: u8) -> Vec<NearMiss> {
     let routes = snapshot.routes.iter().enumerate();
     let mut misses: Vec<(Miss, usize)> = routes
         .filter_map(|(index, _)| Some((snapshot.matcher.miss(index, target)?, index)))
+        .filter(|(miss, _)| rank(miss) >= least)
         .collect();
     misses.sort_by(|(a, i), (b, j)| rank(b).cmp(&rank(a)).then(i.cmp(j)));
     let near = |(miss, index): (Miss, usize)| {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use outrigger::explain::Asked;
 
 mod command;
 
@@ -32,6 +33,26 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
+    /// Explain what would happen to a request: its route, where it goes and under which policies;
+    /// exit 0 if a route matches, 1 if none does, 2 if FILE or the request is not valid.
+    Explain {
+        /// The configuration file.
+        file: PathBuf,
+        /// The method.
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// http://host/path?query, or a path alone.
+        url: String,
+        /// A header field, `name: value`; may be given several times.
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
+        /// The listener that the request comes in on; the first of FILE unless given.
+        #[arg(long)]
+        listener: Option<String>,
+        /// Print JSON, as the admin API's /explain does.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
     /// Show what this does: services that break, traffic through the proxy and past it, a live
@@ -56,6 +77,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { file } => command::run(&file),
         Command::Check { file } => command::check(&file),
+        Command::Explain { file, method, url, headers, listener, json } => {
+            command::explain(&file, &Asked { listener, method, url, headers }, json)
+        }
         Command::Schema => command::schema(),
         Command::Demo { seconds, config } => command::demo(seconds, config),
         Command::Health { admin } => command::health(&admin),

@@ -13,7 +13,8 @@ pub struct Explanation {
     pub request: Understood,
     /// What it would follow; nothing when no route matches.
     pub route: Option<Followed>,
-    /// When no route matches: the nearest ones and why they do not.
+    /// Other routes and why they do not match: when one matches, those of the same host and path;
+    /// when none does, the nearest ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub misses: Vec<NearMiss>,
 }

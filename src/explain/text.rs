@@ -10,6 +10,8 @@ use super::{Again, Destination, Explanation, Followed, Place, Retry};
 const ENDPOINTS_SHOWN: usize = 8;
 /// Where the second column begins.
 const COLUMN: usize = 12;
+/// Where a line is broken.
+const WIDTH: usize = 100;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,12 +19,18 @@ impl fmt::Display for Explanation {
         let host = if asked.host.is_empty() { String::new() } else { format!("{} ", asked.host) };
         writeln!(f, "{} {host}{} on {}", asked.method, asked.target, asked.listener)?;
         writeln!(f)?;
-        if let Some(route) = &self.route {
-            return followed(f, &asked.method, route);
-        }
-        line(f, "route", "none matches; the answer is 404 no_route")?;
+        let title = match &self.route {
+            Some(route) => {
+                followed(f, &asked.method, route)?;
+                "not"
+            }
+            None => {
+                line(f, "route", "none matches; the answer is 404 no_route")?;
+                "nearest"
+            }
+        };
         for (at, miss) in self.misses.iter().enumerate() {
-            let key = if at == 0 { "nearest" } else { "" };
+            let key = if at == 0 { title } else { "" };
             let text = format!("{}: wants {} {}", miss.route, miss.condition, miss.wants);
             line(f, key, text.trim_end())?;
         }
@@ -30,8 +38,22 @@ impl fmt::Display for Explanation {
     }
 }
 
+/// A line with its key, broken between words where it is too wide for a screen.
 fn line(f: &mut fmt::Formatter<'_>, key: &str, text: &str) -> fmt::Result {
-    writeln!(f, "{key:<COLUMN$}{text}")
+    let indent = text.len() - text.trim_start().len();
+    let (mut key, mut row) = (key, " ".repeat(indent));
+    for word in text.trim_start().split(' ') {
+        let full = row.chars().count() + word.chars().count() + 1 > WIDTH - COLUMN;
+        if full && !row.trim_start().is_empty() {
+            writeln!(f, "{key:<COLUMN$}{row}")?;
+            (key, row) = ("", " ".repeat(indent));
+        }
+        if !row.trim_start().is_empty() {
+            row.push(' ');
+        }
+        row.push_str(word);
+    }
+    writeln!(f, "{key:<COLUMN$}{row}")
 }
 
 fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::Result {

@@ -109,17 +109,16 @@ pub(crate) const HOUSE: &[Place] = &[
 
 /// Single files that may name more than their module: governor keeps its own state and clock, so
 /// one file holds it, and one gives it the process's clock.
-const MORE: &[(&str, &[&str])] = &[
-    ("src/policy/rate_limit.rs", &["governor", "lru"]),
-    ("src/snapshot/limit.rs", &["governor"]),
-];
+const MORE: &[(&str, &[&str])] =
+    &[("src/policy/rate_limit.rs", &["governor", "lru"]), ("src/snapshot/limit.rs", &["governor"])];
 
 /// Below this floor the tests are as pure as the code; from it on, they may name any crate, since a
 /// fake server or a stamp of the other side's is their business.
 const FIRST_OPEN_TESTS: u8 = 3;
 
 /// What tests on the pure floors may name besides.
-const IN_PURE_TESTS: &[&str] = &["jsonschema", "proptest", "regex", "serde_json", "serde_yaml", "tempfile"];
+const IN_PURE_TESTS: &[&str] =
+    &["jsonschema", "proptest", "regex", "serde_json", "serde_yaml", "tempfile"];
 
 /// What of tokio's time a test may name: to steer it, and to bound a wait for an event.
 const TIME_IN_TESTS: &[&str] =

@@ -71,7 +71,7 @@ fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     prop_oneof![2 => Just(Vec::new()), 1 => some]
 }
 
-fn a_route() -> impl Strategy<Value = Match> {
+pub(super) fn a_route() -> impl Strategy<Value = Match> {
     let beside = (
         host(),
         some_of(&["GET", "POST"]),
@@ -89,7 +89,7 @@ fn a_route() -> impl Strategy<Value = Match> {
     })
 }
 
-fn a_request() -> impl Strategy<Value = Request> {
+pub(super) fn a_request() -> impl Strategy<Value = Request> {
     let hosts =
         ["", "a.org", "A.org:80", "b.a.org:80", "c.b.A.ORG", "c.b.a.org:80", "x.org", "org"];
     let fields = vec((select(&["x-a", "x-b"][..]), select(&["1", "2", "3"][..])), 0..3);
