@@ -79,7 +79,7 @@ fn each_class_of_error_reads_as_it_is_kept() {
     for name in ["errors.yaml", "rules.yaml", "syntax.yaml"] {
         let text = text_of(&format!("tests/golden/{name}"));
         for problem in read(&text, &Fixed::default()).unwrap_err() {
-            writeln!(shown, "{}", problem.in_file(&name)).unwrap();
+            writeln!(shown, "{}", problem.in_file(name)).unwrap();
         }
     }
     let path = repository("tests/golden/errors.txt");
