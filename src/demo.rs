@@ -1,9 +1,9 @@
-//! The demo: services that break on schedule, the sidecar in front of them, the same traffic through
-//! it and past it, and a table that shows the difference.
+//! The demo: services that break on schedule, the sidecar in front of them, the same traffic
+//! through it and past it, and a table that shows the difference.
 //!
-//! Everything is real, on loopback: servers, sockets, clients, and the proxy as `run` starts it. What
-//! is shown of the proxy is read from its state in memory; a newcomer can ask its admin address for
-//! the same. Everything that is started here is stopped here.
+//! Everything is real, on loopback: servers, sockets, clients, and the proxy as `run` starts it.
+//! What is shown of the proxy is read from its state in memory; a newcomer can ask its admin
+//! address for the same. Everything that is started here is stopped here.
 
 pub mod folder;
 pub mod ink;
@@ -92,7 +92,8 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Runs the demo until its time is over or `ended` is; writes to `out`, and returns what it measured.
+/// Runs the demo until its time is over or `ended` is; writes to `out` and returns what it
+/// measured.
 ///
 /// # Errors
 /// When something cannot be started, or the output cannot be written to.

@@ -44,8 +44,8 @@ impl Look {
         Self { terminal: false, style: Style { colour: false, unicode: false }, rows: ROWS }
     }
 
-    /// Takes in the size of the terminal. The standard library cannot ask for it; `stty`, which every
-    /// system with terminals has, can.
+    /// Takes in the size of the terminal. The standard library cannot ask for it; `stty`, which
+    /// every system with terminals has, can.
     pub fn measure(&mut self) {
         if !self.terminal {
             return;

@@ -1,5 +1,5 @@
-//! Steady traffic: the same requests through the sidecar and past it, at fixed times whatever became
-//! of those before, as independent users send them.
+//! Steady traffic: the same requests through the sidecar and past it, at fixed times whatever
+//! became of those before, as independent users send them.
 //!
 //! A client waits a second, tries once and keeps its connections. Past the sidecar it takes the
 //! endpoints in turn. Memory is bounded by rate times timeout.

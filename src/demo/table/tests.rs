@@ -38,7 +38,7 @@ fn circuit(route: &str, state: State) -> CircuitSight {
 }
 
 fn sight() -> Sight {
-    let endpoint = |name: &str, ejected| EndpointSight {
+    let endpoint = |name: &str, ejected: Option<u64>| EndpointSight {
         name: name.to_owned(),
         ejected: ejected.map(Duration::from_millis),
     };
@@ -119,7 +119,7 @@ fn colour_changes_nothing_but_colour() {
 #[test]
 fn without_unicode_every_character_is_ascii() {
     let lines = draw(Style { colour: false, unicode: false }, 100);
-    assert!(lines.iter().all(String::is_ascii), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
 }
 
 #[test]
