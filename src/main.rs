@@ -55,8 +55,7 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
-    /// Show what this does: services that break, traffic through the proxy and past it, a live
-    /// table.
+    /// Show what this is for: services that break, and traffic through the proxy and past it.
     Demo {
         /// End after this many seconds; without it, on Ctrl-C.
         #[arg(long)]

@@ -31,9 +31,12 @@ impl Folder {
     /// # Errors
     /// What the operating system refused.
     pub fn new() -> io::Result<Self> {
-        let name = format!("outrigger-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let path = std::env::temp_dir().join(name);
-        DirBuilder::new().mode(0o700).create(&path)?;
+        let (parent, id) = (std::env::temp_dir(), std::process::id());
+        // A short name is easier to copy; one that is taken is not ours to use.
+        let short = parent.join(format!("outrigger-{id}"));
+        let long = parent.join(format!("outrigger-{id}-{:08x}", fastrand::u32(..)));
+        let create = |path: PathBuf| DirBuilder::new().mode(0o700).create(&path).map(|()| path);
+        let path = create(short).or_else(|_| create(long))?;
         Ok(Self { path })
     }
 

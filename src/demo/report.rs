@@ -2,7 +2,7 @@
 
 use super::ink::{number, percent, time};
 use super::observer::Deeds;
-use super::table::{Picture, Way};
+use super::table::{Picture, Way, own_answers};
 use crate::policy::circuit_breaker::State;
 use crate::telemetry::reason::Reason;
 
@@ -55,14 +55,14 @@ impl std::fmt::Display for Report {
         writeln!(
             f,
             "  {:10}{:>9}{:>9}{:>9}{:>9}{:>9}   reached the service",
-            "", "requests", "failed", "success", "p50", "p99"
+            "", "answered", "failed", "success", "p50", "p99"
         )?;
         for (name, way) in [("outrigger", &self.through), ("direct", &self.past)] {
             let total = &way.total;
             let load = way.per_request().unwrap_or_default();
             writeln!(
                 f,
-                "  {name:10}{:>9}{:>9}{:>9}{:>9}{:>9}   {}, {load:.2} for each request",
+                "  {name:10}{:>9}{:>9}{:>9}{:>9}{:>9}{:>12} (x{load:.2})",
                 number(total.requests),
                 number(total.failed()),
                 percent(total.success()),
@@ -74,17 +74,13 @@ impl std::fmt::Display for Report {
         let Deeds { retries, ejections, openings } = self.deeds;
         writeln!(
             f,
-            "  what outrigger did: {} retries, {} ejections of an endpoint, \
-             {} openings of a circuit",
+            "  it retried {} times, ejected endpoints {} times, opened circuits {} times",
             number(retries),
             number(ejections),
             number(openings),
         )?;
         if !self.reasons.is_empty() {
-            let reason =
-                |(reason, count): &(Reason, u64)| format!("{} {}", number(*count), reason.as_str());
-            let reasons: Vec<_> = self.reasons.iter().map(reason).collect();
-            writeln!(f, "  what it answered by itself: {}", reasons.join(", "))?;
+            writeln!(f, "  it answered {}", own_answers(&self.reasons))?;
         }
         Ok(())
     }

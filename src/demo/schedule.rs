@@ -55,7 +55,7 @@ impl Schedule {
     }
 
     /// The schedule of the demo: one endpoint after another fails in its own way, then the whole
-    /// service, with time between to see the recovery.
+    /// service, and there is time to see it come back.
     #[must_use]
     pub fn standard() -> Self {
         use Trouble::{Fails, Hangs, Resets, Slow};
@@ -66,10 +66,10 @@ impl Schedule {
         };
         let phases = vec![
             phase(5, "all is well", [None; ENDPOINTS]),
+            phase(6, "orders-1 takes 150 ms", [slow, None, None]),
             phase(6, "orders-2 answers 503 within 1 ms", [None, Some(Fails), None]),
             phase(6, "orders-3 takes requests and never answers", [None, None, Some(Hangs)]),
             phase(6, "orders-1 resets its connections", [Some(Resets), None, None]),
-            phase(6, "orders-2 takes 150 ms", [None, slow, None]),
             phase(6, "orders is down: all three answer 503", [Some(Fails); ENDPOINTS]),
             phase(5, "orders is back, all is well", [None; ENDPOINTS]),
         ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ink::{Ink, Style, number, percent, time};
 use super::observer::{CircuitSight, EndpointSight, Event, Sight};
 use super::schedule::Moment;
-use super::tally::Count;
+use super::tally::{Count, RECENT};
 use crate::policy::circuit_breaker::State;
 use crate::telemetry::reason::Reason;
 
@@ -25,6 +25,8 @@ pub struct Way {
     pub total: Count,
     /// The share of good requests second by second, oldest first.
     pub history: Vec<Option<f64>>,
+    /// Requests that were sent since the start, answered or not.
+    pub sent: u64,
     /// Requests that reached the service since the start.
     pub arrived: u64,
     /// The same in a second.
@@ -35,7 +37,7 @@ impl Way {
     /// How many requests reached the service for each that a client sent.
     #[must_use]
     pub fn per_request(&self) -> Option<f64> {
-        (self.total.requests > 0).then(|| self.arrived as f64 / self.total.requests as f64)
+        (self.sent > 0).then(|| self.arrived as f64 / self.sent as f64)
     }
 }
 
@@ -92,8 +94,9 @@ fn head(picture: &Picture<'_>, style: Style) -> Vec<String> {
     let title = "outrigger demo";
     let space = COLUMNS.saturating_sub(title.len() + what.len() + clock.len() + 5);
     let moment = &picture.moment;
+    let left = moment.left.as_secs_f64().ceil();
+    let left = format!("  {left:.0} s more");
     let ink = if moment.phase.troubles.iter().any(Option::is_some) { Ink::Bad } else { Ink::Good };
-    let left = format!("  {} s more", moment.left.as_secs() + 1);
     vec![
         format!(
             " {}  {}{}{clock}",
@@ -163,10 +166,10 @@ fn policies(picture: &Picture<'_>, style: Style) -> Vec<String> {
     });
     let mut retries = vec![format!("{:.0}/s", sight.retries)];
     retries.extend(budgets);
-    let quotes = picture.quotes;
-    let passed = quotes.success().map_or("no answer yet".to_owned(), |share| {
-        format!("{:.0}% of the requests pass its rate limit", share * 100.0)
-    });
+    let (quotes, over) = (picture.quotes, RECENT.min(picture.since_start).as_secs_f64());
+    let each = |count: u64| if over > 0.0 { count as f64 / over } else { 0.0 };
+    let (asked, passed) = (each(quotes.requests), each(quotes.good));
+    let passed = format!("{asked:.0}/s asked, {passed:.0}/s pass its rate limit");
     vec![
         format!(" circuits   {}", join(circuits)),
         format!(" endpoints  {}", join(endpoints)),
@@ -203,7 +206,8 @@ fn endpoint(seen: &EndpointSight, style: Style) -> String {
 }
 
 /// The sidecar's own answers, most frequent first, as many as fit in the line.
-fn own_answers(reasons: &[(Reason, u64)]) -> String {
+#[must_use]
+pub fn own_answers(reasons: &[(Reason, u64)]) -> String {
     if reasons.is_empty() {
         return "nothing by itself".to_owned();
     }

@@ -13,6 +13,8 @@ const PLACES: usize = 384;
 const SLOT: Duration = Duration::from_millis(250);
 /// Slots in the recent window, which is five seconds long.
 const SLOTS: usize = 20;
+/// The time that [`Tally::recent`] covers.
+pub const RECENT: Duration = Duration::from_secs(5);
 /// How many seconds the history holds.
 pub const HISTORY: usize = 60;
 

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,11 +53,18 @@ pub struct Board {
     pub past: Shared<Tally>,
     /// Quotes.
     pub quotes: Shared<Tally>,
+    /// Orders that were sent, each way.
+    sent: AtomicU64,
     /// Answers of the sidecar's own, by the place of their reason in [`Reason::ALL`].
     reasons: Shared<[u64; Reason::COUNT]>,
 }
 
 impl Board {
+    /// Orders that were sent each way, answered or not.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// The reasons of the sidecar's own answers, and how many there were of each.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         let counts = *self.reasons.lock();
@@ -123,6 +130,7 @@ async fn orders(
     let mut number = 0_u64;
     steadily(rate, || {
         number += 1;
+        board.sent.fetch_add(1, Ordering::Relaxed);
         let order = Order { number, post: number.is_multiple_of(POSTS) };
         tokio::spawn(ask(Arc::clone(through), order, Arc::clone(board), |b| &b.through, began));
         tokio::spawn(ask(Arc::clone(past), order, Arc::clone(board), |b| &b.past, began));
