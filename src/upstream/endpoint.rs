@@ -53,8 +53,8 @@ struct State {
 
 impl State {
     /// Starts the slow start, and forgets the latency: it is that of the failures which took the
-    /// endpoint out. They have been paid for by the time out of the choice; kept, their penalty would
-    /// take most of a minute to decay, and slow start would have nothing to ramp up.
+    /// endpoint out. They have been paid for by the time out of the choice; kept, their penalty
+    /// would take most of a minute to decay, and slow start would have nothing to ramp up.
     fn come_back(&mut self, now: Instant) {
         self.returned = Some(now);
         self.latency = PeakEwma::default();
