@@ -52,6 +52,16 @@ struct State {
     returned: Option<Instant>,
 }
 
+impl State {
+    /// Starts the slow start, and forgets the latency: it is that of the failures which took the
+    /// endpoint out. They have been paid for by the time out of the choice; kept, their penalty
+    /// would take most of a minute to decay, and slow start would have nothing to ramp up.
+    fn come_back(&mut self, now: Instant) {
+        self.returned = Some(now);
+        self.latency = PeakEwma::default();
+    }
+}
+
 /// An attempt in flight to an endpoint; counted for as long as this lives.
 #[derive(Debug)]
 pub struct InFlight(Arc<Endpoint>);
@@ -145,7 +155,7 @@ impl Endpoint {
         }
         if self.ejected.swap(false, Ordering::Relaxed) {
             state.ejection.release(now);
-            state.returned = Some(now);
+            state.come_back(now);
             self.returning.store(true, Ordering::Relaxed);
             drop(state);
             self.metrics.ejected.set(0);
@@ -238,7 +248,7 @@ impl Endpoint {
         let healthy = state.health.record(check, good)?;
         self.unhealthy.store(!healthy, Ordering::Relaxed);
         if healthy {
-            state.returned = Some(now);
+            state.come_back(now);
             self.returning.store(true, Ordering::Relaxed);
         }
         drop(state);
@@ -253,3 +263,6 @@ impl Endpoint {
         self.metrics.healthy.set(1);
     }
 }
+
+#[cfg(test)]
+mod tests;
