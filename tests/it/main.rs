@@ -1,0 +1,8 @@
+//! The proxy as its users meet it: the real one, in this process, between real sockets.
+//!
+//! One binary, so that it is linked once; one module a behaviour. A test reads as sentences:
+//! an upstream that answers so, a proxy configured so, a client that does so.
+
+mod support;
+
+mod passes_through;
