@@ -5,4 +5,17 @@
 
 mod support;
 
+mod bodies;
+mod cancel;
+mod connection_limits;
+mod framing;
+mod head_limits;
+mod interim;
+mod local_answers;
 mod passes_through;
+mod protocols;
+mod real_clients;
+mod rewriting;
+mod routing;
+mod slow_reader;
+mod upstream_http2;

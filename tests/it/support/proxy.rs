@@ -59,6 +59,12 @@ impl Builder {
         self.with("upstream", upstream.address())
     }
 
+    /// Gives the listener these settings beside its name and its address.
+    pub(crate) fn listening(self, rest: &str) -> Self {
+        let listener = format!("{{ name: in, bind: \"127.0.0.1:0\", {rest} }}");
+        self.and(&format!("listeners: [{listener}]"))
+    }
+
     /// Adds lines at the top level.
     pub(crate) fn and(mut self, yaml: &str) -> Self {
         if yaml.starts_with("listeners:") {
@@ -69,6 +75,7 @@ impl Builder {
         }
         self.text.push('\n');
         self.text.push_str(yaml);
+        self.text.push('\n');
         self
     }
 
