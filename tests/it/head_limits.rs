@@ -146,3 +146,25 @@ async fn a_body_that_stalls_gets_408_and_never_looks_whole() {
     assert!(!upstream.request().whole);
     eventually("nothing in flight", || proxy.in_flight() == 0.0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_in_the_middle_of_an_upload_can_read_why() {
+    let upstream = upstream().spawn().await;
+    let proxy = one_route(&upstream, "match: { path: /in }")
+        .listening("limits: { body_bytes: 1KiB }")
+        .spawn()
+        .await;
+    let body = vec![b'x'; 4 * 1024 * 1024];
+    for (path, status) in [("/nowhere", 404), ("/in", 413)] {
+        // More than once, since it is a race of the answer with a reset.
+        for _ in 0..10 {
+            let mut wire = Wire::connect(proxy.address()).await;
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4194304\r\n\r\n");
+            wire.send(head).await;
+            assert!(wire.try_send(&body).await, "the upload met a reset");
+            let answer = wire.rest().await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer:?}");
+        }
+    }
+}
