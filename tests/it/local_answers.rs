@@ -85,7 +85,7 @@ async fn per_try_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deadline() {
     let upstream = upstream().always(|| Reply::Hang).spawn().await;
-    let rest = "timeouts: { total: 100ms }\n    retry: { max_attempts: 1 }";
+    let rest = "timeouts: { total: 100ms, connect: 50ms }\n    retry: { max_attempts: 1 }";
     let proxy = route(upstream.address(), rest).spawn().await;
     says(&proxy, "deadline", 504, "4").await;
 }

@@ -1,6 +1,6 @@
 //! What is spoken on a listener, and over which sockets.
 
-use crate::support::client::{client_at, request};
+use crate::support::client::client_at;
 use crate::support::proxy::{one_route, proxy, socket_path};
 use crate::support::{Wire, client, raw_upstream, upstream};
 
@@ -25,8 +25,10 @@ async fn a_listener_of_http1_alone_refuses_http2() {
     let upstream = upstream().spawn().await;
     let proxy = one_route(&upstream, "").listening("protocols: [http1]").spawn().await;
     assert_eq!(client(&proxy).get("/").await.status(), 200);
-    let mut connection = client(&proxy).http2().connect().await;
-    assert!(connection.try_open(request("GET", "/")).await.is_err());
+    let mut wire = Wire::connect(proxy.address()).await;
+    wire.try_send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let answer = wire.rest().await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(upstream.hits(), 1);
 }
 

@@ -134,10 +134,14 @@ impl Proxy {
         self.app().proxy.metrics.render()
     }
 
-    /// Requests in flight on the route `r` and attempts in flight at the upstream `back`, together.
+    /// Requests in flight on the route `r`, and attempts in flight at the endpoints of the upstream `back`, together.
     pub(crate) fn in_flight(&self) -> f64 {
-        self.metric("outrigger_route_requests_in_flight{route=\"r\"}")
-            + self.metric("outrigger_upstream_attempts_in_flight{upstream=\"back\"}")
+        let attempts = "outrigger_endpoint_attempts_in_flight{upstream=\"back\",";
+        let text = self.metrics();
+        let attempts = text.lines().filter(|line| line.starts_with(attempts));
+        let attempts = attempts.map(|line| line.rsplit(' ').next().unwrap_or_default());
+        let attempts = attempts.map(|value| value.parse::<f64>().expect("a metric is a number"));
+        self.metric("outrigger_route_requests_in_flight{route=\"r\"}") + attempts.sum::<f64>()
     }
 
     /// Ends it in order, as SIGTERM does.
