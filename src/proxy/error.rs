@@ -71,10 +71,11 @@ impl Refusal {
             detail: self.detail,
             rate_limit: self.rate_limit,
             // What the client still sends of its body is not read.
-            close: matches!(
-                self.reason,
-                Reason::RequestTimeout | Reason::BodyTooLarge | Reason::BadRequest
-            ),
+            close: ctx.peer.last_request()
+                || matches!(
+                    self.reason,
+                    Reason::RequestTimeout | Reason::BodyTooLarge | Reason::BadRequest
+                ),
             head: ctx.method == http::Method::HEAD,
         };
         let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };

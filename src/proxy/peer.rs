@@ -30,6 +30,7 @@ pub struct Peer {
     pub activity: Activity,
     header_timeout: Duration,
     idle_timeout: Duration,
+    max_requests: u64,
     verdict: Cell<Verdict>,
     waker: RefCell<Option<Waker>>,
 }
@@ -66,6 +67,7 @@ impl Peer {
             activity: Activity::new(now),
             header_timeout: *limits.header_timeout,
             idle_timeout: *limits.idle_timeout,
+            max_requests: limits.max_requests_per_connection.unwrap_or(u64::MAX),
             verdict: Cell::new(Verdict::Stay),
             waker: RefCell::new(None),
         })
@@ -77,7 +79,16 @@ impl Peer {
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        self.verdict.get()
+        match self.verdict.get() {
+            Verdict::Stay if self.last_request() => Verdict::Close,
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the connection has had as many requests as it may.
+    #[must_use]
+    pub fn last_request(&self) -> bool {
+        self.activity.served() >= self.max_requests
     }
 
     /// Whether the connection ends after this request.

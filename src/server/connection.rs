@@ -34,6 +34,9 @@ const BUFFER_MIN_BYTES: usize = 8 * 1024;
 const HTTP2_WINDOW: u32 = 256 * 1024;
 /// How long we try to tell a client that it was too slow.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a client that was answered before it had sent all may go on sending: long enough to
+/// read its answer over a slow line, short enough to be no way to hold connections.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves a connection until its end.
 pub async fn serve(
@@ -71,7 +74,7 @@ async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
     let service =
         service_fn(move |request: Request<Incoming>| pipeline::handle(&worker, &served, request));
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut closing = false;
+    let (mut closing, mut at_rest) = (false, false);
     let end = poll_fn(|cx| {
         if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Ok(result));
@@ -80,6 +83,7 @@ async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
             Verdict::Stay => Poll::Pending,
             Verdict::Close if !closing => {
                 closing = true;
+                at_rest = peer.closing() && !peer.activity.busy();
                 Pin::new(&mut connection).graceful_shutdown();
                 Pin::new(&mut connection).poll(cx).map(Ok)
             }
@@ -87,14 +91,16 @@ async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits
             verdict => Poll::Ready(Err(verdict)),
         }
     });
-    match end.await {
+    let end = end.await;
+    let mut stream = connection.into_parts().io.into_inner();
+    match end {
+        Ok(Ok(())) if at_rest => return,
         Ok(Ok(())) => {}
         Ok(Err(error)) => note_broken(&peer, &error),
-        Err(verdict) => {
-            let stream = connection.into_parts().io.into_inner();
-            last_word(&peer, stream, verdict).await;
-        }
+        Err(verdict) => return last_word(&peer, stream, verdict).await,
     }
+    // Whether the client has closed by then or not, the connection ends.
+    let _ = clock::until(clock::now() + LINGER, stream.linger()).await;
 }
 
 /// The number of header fields for which hyper needs no allocation.
@@ -157,7 +163,7 @@ async fn last_word(peer: &Peer, mut stream: Watched, verdict: Verdict) {
     let saying = async {
         // The client may be gone already; there is nobody else to tell.
         let _ = stream.write_all(&raw_request_timeout()).await;
-        let _ = stream.shutdown().await;
+        stream.linger().await;
     };
     // Whether it was heard or not, the connection ends.
     let _ = clock::until(clock::now() + LAST_WORD, saying).await;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::clock;
 use crate::proxy::peer::Peer;
@@ -13,6 +13,9 @@ use crate::upstream::connect::Stream;
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4); no HTTP/1 method begins like this.
 const HTTP2_START: [u8; 4] = *b"PRI ";
 
+/// How much is read at once of what nobody wants any more.
+const UNWANTED_BYTES: usize = 4096;
+
 /// A client's byte stream.
 pub(super) struct Watched {
     stream: Stream,
@@ -20,11 +23,26 @@ pub(super) struct Watched {
     first: [u8; HTTP2_START.len()],
     first_from: usize,
     first_to: usize,
+    /// Whether the client has closed its side, or the connection broke.
+    ended: bool,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, peer: Rc<Peer>) -> Self {
-        Self { stream, peer, first: [0; HTTP2_START.len()], first_from: 0, first_to: 0 }
+        let first = [0; HTTP2_START.len()];
+        Self { stream, peer, first, first_from: 0, first_to: 0, ended: false }
+    }
+
+    /// Closes the writing side and reads, for nothing, what the client still sends, until it closes
+    /// too. To close with bytes unread would reset the connection, and the reset can overtake or
+    /// erase the answer (RFC 9112, 9.6). The caller bounds the time.
+    pub(super) async fn linger(&mut self) {
+        if self.ended || self.stream.shutdown().await.is_err() {
+            return;
+        }
+        // On the heap, so that every connection's task does not keep room for this rare end.
+        let mut unwanted = vec![0; UNWANTED_BYTES];
+        while matches!(self.stream.read(&mut unwanted).await, Ok(read) if read > 0) {}
     }
 
     /// Reads as much as tells HTTP/2 from HTTP/1; `None` when the client has closed without a byte.
@@ -64,6 +82,8 @@ impl AsyncRead for Watched {
         let result = Pin::new(&mut watched.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             watched.peer.activity.read(clock::now);
+        } else if result.is_ready() && buffer.remaining() > 0 {
+            watched.ended = true;
         }
         result
     }

@@ -1,6 +1,6 @@
 //! Removal of the fields that are meant for one connection only (RFC 9110, 7.6.1).
 
-use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 /// The fields that never pass, whether `Connection` names them or not, but `Connection` and `TE`.
@@ -81,6 +81,11 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     if connection {
         strip_named(headers);
+    }
+    // Where both are, the length is not that of the body (RFC 9112, 6.3), and the next recipient
+    // would cut the body short or wait for what never comes.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
     for (at, name) in ALWAYS.iter().enumerate() {
         if always & (1 << at) != 0 {

@@ -1,0 +1,146 @@
+//! Every answer that the proxy makes itself says why, in the language of the request.
+
+use crate::support::client::{Answer, request};
+use crate::support::proxy::{Builder, Proxy, one_route, proxy};
+use crate::support::reply::Reply;
+use crate::support::{client, upstream};
+
+const YAML: &str = "upstreams: { back: { endpoints: [\"{upstream}\"] } }
+routes:
+  - name: r
+    upstream: back
+";
+
+fn route(address: impl std::fmt::Display, rest: &str) -> Builder {
+    proxy(&format!("{YAML}    {rest}\n")).with("upstream", address)
+}
+
+/// A port on which nobody listens: one that was free a moment ago and is taken by nobody, because it
+/// is held without being listened on.
+fn nobody() -> (socket2::Socket, std::net::SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(&any.into()).expect("a free port");
+    let address = socket.local_addr().expect("an address").as_socket().expect("IP");
+    (socket, address)
+}
+
+/// Checks an answer of HTTP and one of gRPC: `code` is gRPC's for the reason.
+async fn says(proxy: &Proxy, reason: &str, status: u16, code: &str) {
+    let answer = client(proxy).get("/").await;
+    is_problem(&answer, reason, status);
+    let ask = request("POST", "/pay.Payments/Charge")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let answer = client(proxy).http2().send(ask).await;
+    assert_eq!((answer.status().as_u16(), answer.reason()), (200, Some(reason)), "{answer:?}");
+    assert_eq!(answer.header("grpc-status"), Some(code), "{reason}");
+    assert_eq!(answer.header("content-type"), Some("application/grpc"));
+    assert!(answer.header("grpc-message").is_some_and(|message| !message.is_empty()));
+    assert_eq!((answer.body.len(), answer.trailers), (0, None));
+}
+
+fn is_problem(answer: &Answer, reason: &str, status: u16) {
+    assert_eq!((answer.status().as_u16(), answer.reason()), (status, Some(reason)), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    let problem = answer.json();
+    assert_eq!(problem["type"], format!("urn:outrigger:reason:{reason}"));
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["route"], "r");
+    let refused = ["rate_limited", "circuit_open", "no_endpoint", "connection_limit"];
+    assert_eq!(answer.header("retry-after").is_some(), refused.contains(&reason), "{answer:?}");
+    assert_eq!(answer.header("x-outrigger-shed").is_some(), refused.contains(&reason));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_failure() {
+    let (_held, address) = nobody();
+    let proxy = route(address, "retry: { max_attempts: 1 }").spawn().await;
+    says(&proxy, "connect_failure", 502, "14").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_reset() {
+    let upstream = upstream().always(|| Reply::Reset).spawn().await;
+    let proxy = route(upstream.address(), "retry: { max_attempts: 1 }").spawn().await;
+    says(&proxy, "upstream_reset", 502, "14").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_closes_without_a_word() {
+    let upstream = upstream().always(|| Reply::Close).spawn().await;
+    let proxy = route(upstream.address(), "retry: { max_attempts: 1 }").spawn().await;
+    says(&proxy, "upstream_reset", 502, "14").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn per_try_timeout() {
+    let upstream = upstream().always(|| Reply::Hang).spawn().await;
+    let rest = "timeouts: { per_try: 50ms }\n    retry: { max_attempts: 1 }";
+    let proxy = route(upstream.address(), rest).spawn().await;
+    says(&proxy, "per_try_timeout", 504, "4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadline() {
+    let upstream = upstream().always(|| Reply::Hang).spawn().await;
+    let rest = "timeouts: { total: 100ms, connect: 50ms }\n    retry: { max_attempts: 1 }";
+    let proxy = route(upstream.address(), rest).spawn().await;
+    says(&proxy, "deadline", 504, "4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn circuit_open() {
+    let upstream = upstream().then(500).spawn().await;
+    let rest = "circuit_breaker: { min_requests: 2, open: 30s }\n    retry: { max_attempts: 1 }";
+    let proxy = route(upstream.address(), rest).spawn().await;
+    for _ in 0..2 {
+        assert_eq!(client(&proxy).get("/").await.status(), 500);
+    }
+    says(&proxy, "circuit_open", 503, "14").await;
+    assert_eq!(upstream.hits(), 2);
+    let wait = client(&proxy).get("/").await;
+    let wait: u64 = wait.header("retry-after").expect("a wait").parse().expect("seconds");
+    assert!((29..=40).contains(&wait), "{wait}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rate_limited() {
+    let upstream = upstream().spawn().await;
+    let proxy = route(upstream.address(), "rate_limit: { rate: 1/min, burst: 1 }").spawn().await;
+    assert_eq!(client(&proxy).get("/").await.status(), 200);
+    says(&proxy, "rate_limited", 429, "8").await;
+    let answer = client(&proxy).get("/").await;
+    assert!(answer.header("ratelimit").is_some_and(|limit| limit.contains("r=0")));
+    assert!(answer.header("ratelimit-policy").is_some());
+    assert_eq!(upstream.hits(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_limit() {
+    let upstream = upstream().always(|| Reply::Hang).spawn().await;
+    let proxy = route(upstream.address(), "timeouts: { connect: 50ms }")
+        .and("defaults: { upstream: { pool: { max_connections: 1 } } }")
+        .spawn()
+        .await;
+    let mut first = client(&proxy).connect().await;
+    let hanging = tokio::spawn(first.start(request("GET", "/")).await);
+    upstream.until("the first", |tally| tally.requests == 1).await;
+    says(&proxy, "connection_limit", 503, "14").await;
+    hanging.abort();
+    assert_eq!(upstream.hits(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_of_the_upstream_goes_before_our_own() {
+    let upstream = upstream()
+        .always(|| crate::support::reply(503).header("x-mine", "1").body("not now"))
+        .spawn()
+        .await;
+    let proxy = one_route(&upstream, "retry: { backoff: { base: 1ms, max: 1ms } }").spawn().await;
+    let answer = client(&proxy).get("/").await;
+    assert_eq!((answer.status().as_u16(), answer.text()), (503, "not now"));
+    assert_eq!((answer.header("x-mine"), answer.reason()), (Some("1"), None));
+    assert_eq!(upstream.hits(), 3);
+}

@@ -1,0 +1,21 @@
+//! The proxy as its users meet it: the real one, in this process, between real sockets.
+//!
+//! One binary, so that it is linked once; one module a behaviour. A test reads as sentences:
+//! an upstream that answers so, a proxy configured so, a client that does so.
+
+mod support;
+
+mod bodies;
+mod cancel;
+mod connection_limits;
+mod framing;
+mod head_limits;
+mod interim;
+mod local_answers;
+mod passes_through;
+mod protocols;
+mod real_clients;
+mod rewriting;
+mod routing;
+mod slow_reader;
+mod upstream_http2;
