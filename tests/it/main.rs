@@ -5,4 +5,12 @@
 
 mod support;
 
+mod balancing;
+mod breaker;
+mod ejection;
 mod passes_through;
+mod rate_limit;
+mod reload;
+mod retry;
+mod retry_limits;
+mod timeouts;
