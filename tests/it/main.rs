@@ -14,3 +14,4 @@ mod reload;
 mod retry;
 mod retry_limits;
 mod timeouts;
+mod names;

@@ -2,6 +2,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod client;
+pub(crate) mod name_server;
 pub(crate) mod proxy;
 pub(crate) mod reply;
 pub(crate) mod service;
