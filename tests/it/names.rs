@@ -160,6 +160,26 @@ async fn a_reload_of_how_a_name_is_resolved_fails_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_while_the_name_server_fails_keeps_what_was_good() {
+    let (server, (port, _one, _two)) = (NameServer::start().await, pair().await);
+    server.answer("pay.test", &[ONE]);
+    let sidecar = start(&server, text(port, "keep_last_good: 1h"));
+    let caller = sidecar.caller();
+    assert_eq!(caller.get().await.status, 201);
+    server.fail("pay.test");
+    for hours in 2..5 {
+        let changed = text(port, &format!("keep_last_good: {hours}h"));
+        assert!(sidecar.app().proxy.reload(&changed).unwrap().changed);
+        server.asked(4).await;
+        assert_eq!(caller.get().await.status, 201, "after {hours}");
+    }
+    // The time of the failure runs on: a reload is no good answer.
+    let changed = text(port, "keep_last_good: 1s");
+    assert!(sidecar.app().proxy.reload(&changed).unwrap().changed);
+    eventually("the last good answer is too old", async || caller.get().await.status == 503).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_to_another_name_keeps_the_old_until_the_new_is_known() {
     let (server, (port, _one, _two)) = (NameServer::start().await, pair().await);
     server.answer("pay.test", &[ONE]);
