@@ -53,13 +53,11 @@ struct Idle<B> {
 struct Http1<B> {
     sender: http1::SendRequest<B>,
     opened: Instant,
-    _place: Place,
 }
 
 struct Http2<B> {
     sender: http2::SendRequest<B>,
     opened: Instant,
-    _place: Place,
 }
 
 /// A connection that carries one exchange. Given back with [`Lease::finish`] once the answer has been
@@ -176,11 +174,8 @@ where
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await)?;
         upstream.state.metrics.connections_opened.inc();
-        tokio::task::spawn_local(async move {
-            // Its errors reach us through the exchange that they break.
-            let _ = driver.await;
-        });
-        Ok(Http1 { sender, opened: clock::now(), _place: place })
+        drive(driver, place);
+        Ok(Http1 { sender, opened: clock::now() })
     }
 
     async fn send_http2(
@@ -259,10 +254,8 @@ where
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await)?;
         upstream.state.metrics.connections_opened.inc();
-        tokio::task::spawn_local(async move {
-            let _ = driver.await;
-        });
-        let connection = Rc::new(Http2 { sender, opened: clock::now(), _place: place });
+        drive(driver, place);
+        let connection = Rc::new(Http2 { sender, opened: clock::now() });
         // Two requests may have opened one each; the later stays, the earlier ends with its streams.
         self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));
         Ok(connection)
@@ -381,6 +374,15 @@ impl<B> Lease<B> {
         };
         self.upstream.learn(&self.endpoint, &outcome, true, now);
     }
+}
+
+/// Runs a connection to its end. Its place is free again when its socket is closed, and not before.
+fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place) {
+    tokio::task::spawn_local(async move {
+        // Its errors reach us through the exchange that they break.
+        let _ = driver.await;
+        drop(place);
+    });
 }
 
 fn opened<T, B>(result: Option<Result<T, Cause>>) -> Result<T, Error<B>> {
