@@ -342,6 +342,16 @@ where
         });
     }
 
+    /// Gives up an idle connection to each upstream where somebody waits for a place: another worker
+    /// cannot take it from here.
+    pub fn give_way(&self) {
+        for kept in self.by_endpoint.borrow_mut().values_mut() {
+            if !kept.idle.is_empty() && kept.upstream.state.connections.wanted() {
+                kept.idle.remove(0);
+            }
+        }
+    }
+
     /// Closes every connection without work, at the end of a drain.
     pub fn clear(&self) {
         self.by_endpoint.borrow_mut().clear();
