@@ -10,6 +10,8 @@ mod breaker;
 mod ejection;
 mod names;
 mod passes_through;
+mod pool;
+mod process;
 mod rate_limit;
 mod reload;
 mod retry;

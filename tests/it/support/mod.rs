@@ -1,6 +1,7 @@
 //! The people of every scene: an upstream, the proxy, a client, and the bytes between them.
 
 pub(crate) mod caller;
+pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod name_server;
 pub(crate) mod proxy;

@@ -80,6 +80,17 @@ struct Shared {
     act: Box<dyn Fn(&Seen) -> Act + Send + Sync>,
     seen: Arc<Mutex<Vec<Seen>>>,
     hits: watch::Sender<usize>,
+    busy: Arc<AtomicUsize>,
+    peak: Arc<AtomicUsize>,
+}
+
+/// Counts a request for as long as it is served.
+struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Counts a connection for as long as it is open.
@@ -113,11 +124,16 @@ impl Service {
         let (open_in, open) = watch::channel(0);
         let (open_in, seen) = (Arc::new(open_in), Arc::<Mutex<Vec<Seen>>>::default());
         let connections = Arc::new(AtomicUsize::new(0));
-        let shared =
-            Arc::new(Shared { act: Box::new(act), seen: Arc::clone(&seen), hits: hits_in });
+        let peak = Arc::<AtomicUsize>::default();
+        let shared = Arc::new(Shared {
+            act: Box::new(act),
+            seen: Arc::clone(&seen),
+            hits: hits_in,
+            busy: Arc::default(),
+            peak: Arc::clone(&peak),
+        });
         let count = Arc::clone(&connections);
-        let (hang_up, peak) = (watch::Sender::new(()), Arc::new(AtomicUsize::new(0)));
-        let most = Arc::clone(&peak);
+        let hang_up = watch::Sender::new(());
         let told = hang_up.subscribe();
         let task = tokio::spawn(async move {
             let mut running = JoinSet::new();
@@ -125,7 +141,6 @@ impl Service {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 open_in.send_modify(|open| *open += 1);
-                most.fetch_max(*open_in.borrow(), Ordering::SeqCst);
                 let open = Open(Arc::clone(&open_in));
                 let connection = count.fetch_add(1, Ordering::SeqCst);
                 let (shared, mut told) = (Arc::clone(&shared), told.clone());
@@ -168,7 +183,7 @@ impl Service {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The most connections that were open at once.
+    /// The most requests that were in its hands at once.
     pub(crate) fn peak(&self) -> usize {
         self.peak.load(Ordering::SeqCst)
     }
@@ -198,6 +213,8 @@ async fn serve(
     connection: usize,
     request: hyper::Request<Incoming>,
 ) -> Result<Response<Pieces>, std::io::Error> {
+    let busy = Busy(Arc::clone(&shared.busy));
+    shared.peak.fetch_max(1 + busy.0.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
     let (parts, body) = request.into_parts();
     let mut seen = Seen {
         at: clock::now(),
