@@ -342,8 +342,8 @@ where
         });
     }
 
-    /// Gives up an idle connection to each upstream where somebody waits for a place: another worker
-    /// cannot take it from here.
+    /// Gives up an idle connection to each upstream where somebody waits for a place: another
+    /// worker cannot take it from here.
     pub fn give_way(&self) {
         for kept in self.by_endpoint.borrow_mut().values_mut() {
             if !kept.idle.is_empty() && kept.upstream.state.connections.wanted() {

@@ -262,9 +262,9 @@ fn failure(error: NetError) -> Failure {
 }
 
 /// Resolves a name for as long as the future lives and publishes each change of its set, in
-/// ascending order. The first publication follows the first answer. If that is a failure, it is what
-/// `known`, from an earlier keeping of the name, still allows. What is known is handed on after every
-/// answer. A literal address is published once; the future is then done.
+/// ascending order. The first publication follows the first answer. If that is a failure, it is
+/// what `known`, from an earlier keeping of the name, still allows. What is known is handed on
+/// after every answer. A literal address is published once; the future is then done.
 pub async fn keep_resolved(
     name: String,
     port: u16,

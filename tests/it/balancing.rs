@@ -182,7 +182,8 @@ async fn the_upstreams_of_a_route_get_their_weights() {
     let services = good(2).await;
     let text = format!(
         "{}upstreams:\n  a: {{ endpoints: [\"{}\"] }}\n  b: {{ endpoints: [\"{}\"] }}\n\
-         routes: [{{ name: r, upstreams: [{{ name: a, weight: 9 }}, {{ name: b, weight: 1 }}] }}]\n",
+         routes:\n  - name: r\n    upstreams:\n\
+         \x20     - {{ name: a, weight: 9 }}\n      - {{ name: b, weight: 1 }}\n",
         crate::support::sidecar::HEAD,
         services[0].address,
         services[1].address

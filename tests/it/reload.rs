@@ -6,10 +6,9 @@ use std::time::Duration;
 use outrigger::app::Start;
 use outrigger::clock;
 
-use crate::support::PATIENCE;
 use crate::support::caller::{Caller, request};
-use crate::support::service::{Act, Service, status};
-use crate::support::sidecar::{HEAD, Sidecar, config, eventually};
+use crate::support::service::{Act, Service};
+use crate::support::sidecar::{Sidecar, config, eventually};
 
 /// The text with another total timeout on every route.
 fn with_total(text: &str, seconds: usize) -> String {
@@ -288,11 +287,9 @@ async fn a_mounted_config_map_is_watched() {
         folder.join("outrigger.yaml")
     });
     watched.becomes(201).await;
-    let mut version = 1;
-    for (text, expected) in [(&two, 202), (&one, 201), (&two, 202)] {
+    for (version, text, expected) in [(1, &two, 202), (2, &one, 201), (3, &two, 202)] {
         let folder = watched.folder.path();
         let (old, new) = (format!("..v{version}"), format!("..v{}", version + 1));
-        version += 1;
         std::fs::create_dir(folder.join(&new)).unwrap();
         std::fs::write(folder.join(&new).join("outrigger.yaml"), text).unwrap();
         symlink(&new, folder.join("..data_new")).unwrap();

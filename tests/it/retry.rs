@@ -158,6 +158,7 @@ async fn the_methods_that_are_repeatable_are_repeated() {
         let sidecar = Sidecar::start(&config(&[&service], "", &format!("{QUICK} }}")));
         let got = sidecar.caller().send(request(method, "/")).await;
         assert_eq!((got.status, service.hits()), (200, 2), "{method}");
+        assert!(service.seen().iter().all(|seen| seen.method == method));
     }
 }
 
@@ -169,7 +170,7 @@ async fn a_pooled_connection_that_died_is_replaced_inside_the_attempt() {
     let caller = sidecar.caller();
     assert_eq!(caller.get().await.status, 200);
     for round in 1..20 {
-        // Closed at their end; the proxy learns of it in the same round as of the request, or before.
+        // Closed at their end; the proxy learns of it together with the request, or before.
         service.hang_up();
         service.open(0).await;
         let got = caller.send(with_body("PUT", "/", "again")).await;

@@ -152,7 +152,8 @@ async fn the_time_left_is_told_to_the_upstream() {
     const ENVOYS: &str = "x-envoy-expected-rq-timeout-ms";
     let grpc = ("content-type", "application/grpc");
     // The caller's time, less the offset; never more, and never much less on the first attempt.
-    let cases: [(&str, &[(&str, &str)], &str, u64); 7] = [
+    type Case<'a> = (&'a str, &'a [(&'static str, &'a str)], &'static str, u64);
+    let cases: [Case<'_>; 7] = [
         ("total: 30s", &[], OURS, 30_000),
         ("total: 30s, per_try: 20s", &[], OURS, 20_000),
         ("total: 60s", &[(OURS, "30000")], OURS, 29_995),

@@ -15,11 +15,16 @@ use tokio::task::JoinSet;
 
 use super::PATIENCE;
 
+/// A connection to send on.
+type Sender = SendRequest<Full<Bytes>>;
+/// When a request was sent, and what came of it.
+type End = (Instant, Result<Got, String>);
+
 /// A client that keeps its connections.
 #[derive(Clone)]
 pub(crate) struct Caller {
     to: SocketAddr,
-    idle: Arc<Mutex<Vec<SendRequest<Full<Bytes>>>>>,
+    idle: Arc<Mutex<Vec<Sender>>>,
 }
 
 /// An answer, whole.
@@ -92,7 +97,7 @@ impl Caller {
     pub(crate) async fn head(
         &self,
         request: Request<Full<Bytes>>,
-    ) -> Result<(SendRequest<Full<Bytes>>, Response<hyper::body::Incoming>), String> {
+    ) -> Result<(Sender, Response<hyper::body::Incoming>), String> {
         let said = |error: &dyn std::fmt::Display| error.to_string();
         let kept = || self.idle.lock().unwrap().pop();
         let mut request = request;
@@ -133,7 +138,7 @@ impl Caller {
 /// What became of the requests of a load, in the order in which they were sent.
 pub(crate) struct Load {
     pub(crate) start: Instant,
-    pub(crate) ends: Vec<(Instant, Result<Got, String>)>,
+    pub(crate) ends: Vec<End>,
 }
 
 impl Load {

@@ -37,8 +37,8 @@ pub(crate) fn command() -> Command {
 }
 
 impl Child {
-    /// Runs the proxy under this configuration, in front of which sockets and quiet logs are put, and
-    /// waits until it listens.
+    /// Runs the proxy under this configuration, in front of which sockets and quiet logs are put,
+    /// and waits until it listens.
     pub(crate) async fn start(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("outrigger.yaml");
@@ -79,11 +79,6 @@ impl Child {
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("in")
-    }
-
-    /// Its admin listener.
-    pub(crate) fn admin(&self) -> PathBuf {
-        self.folder.path().join("admin")
     }
 
     /// Replaces its configuration, which nobody tells it.

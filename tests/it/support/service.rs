@@ -75,9 +75,12 @@ pub(crate) struct Service {
     task: JoinHandle<()>,
 }
 
+/// Says what to do with a request.
+type Acting = Box<dyn Fn(&Seen) -> Act + Send + Sync>;
+
 /// What all connections of a service share.
 struct Shared {
-    act: Box<dyn Fn(&Seen) -> Act + Send + Sync>,
+    act: Acting,
     seen: Arc<Mutex<Vec<Seen>>>,
     hits: watch::Sender<usize>,
     busy: Arc<AtomicUsize>,
