@@ -127,6 +127,11 @@ impl Resolution {
         }
     }
 
+    /// What is known goes on in another keeping of the name, whose first update has the set.
+    pub fn resume(&mut self) {
+        self.published = false;
+    }
+
     /// The set as it was last given out, in ascending order.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.members.keys().copied()

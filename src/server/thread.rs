@@ -192,6 +192,7 @@ async fn rounds(worker: Rc<Worker>, registry: Rc<Registry>) {
         worker.metrics.busy.add(busy.saturating_sub(busy_before));
         busy_before = busy;
         registry.look_over(now);
+        worker.pools.give_way();
         round = round.wrapping_add(1);
         if round.is_multiple_of(ROUNDS_PER_SWEEP) {
             worker.pools.sweep(now);

@@ -191,10 +191,12 @@ fn compile_upstream(
     let same_sources = known.is_some_and(|known| {
         known.settings.endpoints == settings.endpoints && known.settings.dns == settings.dns
     });
-    if !same_sources {
-        upstream.publish(metrics, &keeper::fixed(&upstream));
-    } else {
+    // Other names too leave the known endpoints in place until they are resolved.
+    let resolved_later = known.is_some() && keeper::has_names(&upstream);
+    if same_sources || resolved_later {
         upstream.rebuild(metrics);
+    } else {
+        upstream.publish(metrics, &keeper::fixed(&upstream));
     }
     Arc::new(upstream)
 }

@@ -15,7 +15,7 @@ use super::{Upstream, health};
 use crate::clock;
 use crate::config::upstream::{Dns, Protocol, Refresh};
 use crate::policy::health_check::{self, Health};
-use crate::policy::resolution::Bounds;
+use crate::policy::resolution::{Bounds, Resolution};
 use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 
@@ -53,9 +53,14 @@ pub async fn keep(upstream: Arc<Upstream>, resolver: Arc<Resolver>, metrics: Arc
     let all = Arc::new(Shared::new(sources(&upstream)));
     let names = names(&all.lock());
     let bounds = bounds(upstream.settings.dns.as_ref());
+    upstream.state.names.lock().retain(|known, _| names.iter().any(|(_, host, _)| host == known));
     for (index, host, port) in names {
         let (all, upstream, metrics) = (Arc::clone(&all), Arc::clone(&upstream), metrics.clone());
-        let publish = move |addresses: Vec<SocketAddr>| {
+        let known = upstream.state.names.lock().get(&host).cloned().unwrap_or_default();
+        let name = host.clone();
+        let publish = move |addresses: Option<Vec<SocketAddr>>, known: &Resolution| {
+            upstream.state.names.lock().insert(name.clone(), known.clone());
+            let Some(addresses) = addresses else { return };
             let mut all = all.lock();
             if let Some(source) = all.get_mut(index) {
                 source.addresses = Some(addresses);
@@ -68,7 +73,7 @@ pub async fn keep(upstream: Arc<Upstream>, resolver: Arc<Resolver>, metrics: Arc
             upstream.publish(&metrics, &specs);
             upstream.state.answered.send_replace(true);
         };
-        tasks.spawn(keep_resolved(host, port, bounds, Arc::clone(&resolver), publish));
+        tasks.spawn(keep_resolved(host, port, bounds, Arc::clone(&resolver), known, publish));
     }
     if let Some(settings) = upstream.settings.health_check.clone() {
         tasks.spawn(check_all(Arc::clone(&upstream), settings));

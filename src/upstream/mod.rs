@@ -14,6 +14,7 @@ pub mod pool;
 pub mod resolve;
 pub mod set;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -30,6 +31,7 @@ use crate::policy::Mode;
 use crate::policy::ejection;
 use crate::policy::load_balancing::{Chance, Policy};
 use crate::policy::outcome::Outcome;
+use crate::policy::resolution::Resolution;
 use crate::policy::retry_budget::{Balance, Budget, Cost};
 use crate::shared::Shared;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
@@ -59,6 +61,8 @@ pub struct State {
     pub metrics: Arc<UpstreamMetrics>,
     budget: Shared<Budget>,
     turn: AtomicUsize,
+    /// What is known of each name, so that a reload does not forget the last good answer.
+    names: Shared<BTreeMap<String, Resolution>>,
     /// Whether every name has been answered, or refused, once.
     answered: watch::Sender<bool>,
     /// One publication at a time, so that two sources of addresses do not undo each other.
@@ -75,6 +79,7 @@ impl State {
             metrics,
             budget: Shared::new(Budget::new(clock::now())),
             turn: AtomicUsize::new(0),
+            names: Shared::default(),
             answered: watch::Sender::new(false),
             publishing: Shared::default(),
         }

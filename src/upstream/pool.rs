@@ -52,13 +52,11 @@ struct Idle<B> {
 struct Http1<B> {
     sender: http1::SendRequest<B>,
     opened: Instant,
-    _place: Place,
 }
 
 struct Http2<B> {
     sender: http2::SendRequest<B>,
     opened: Instant,
-    _place: Place,
 }
 
 /// A connection that carries one exchange. Given back with [`Lease::finish`] once the answer has
@@ -192,11 +190,8 @@ where
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
         upstream.state.metrics.connections_opened.inc();
-        tokio::task::spawn_local(async move {
-            // Its errors reach us through the exchange that they break.
-            let _ = driver.await;
-        });
-        Ok(Http1 { sender, opened: clock::now(), _place: place })
+        drive(driver, place);
+        Ok(Http1 { sender, opened: clock::now() })
     }
 
     async fn send_http2(
@@ -269,10 +264,8 @@ where
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
         upstream.state.metrics.connections_opened.inc();
-        tokio::task::spawn_local(async move {
-            let _ = driver.await;
-        });
-        let connection = Rc::new(Http2 { sender, opened: clock::now(), _place: place });
+        drive(driver, place);
+        let connection = Rc::new(Http2 { sender, opened: clock::now() });
         // Two requests may have opened one each; the later stays, the earlier ends with its
         // streams.
         self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));
@@ -360,6 +353,16 @@ where
         });
     }
 
+    /// Gives up an idle connection to each upstream where somebody waits for a place: another
+    /// worker cannot take it from here.
+    pub fn give_way(&self) {
+        for kept in self.by_endpoint.borrow_mut().values_mut() {
+            if !kept.idle.is_empty() && kept.upstream.state.connections.wanted() {
+                kept.idle.remove(0);
+            }
+        }
+    }
+
     /// Closes every connection without work, at the end of a drain.
     pub fn clear(&self) {
         self.by_endpoint.borrow_mut().clear();
@@ -392,6 +395,15 @@ impl<B> Lease<B> {
         };
         self.upstream.learn(&self.endpoint, &outcome, true, now);
     }
+}
+
+/// Runs a connection to its end. Its place is free again when its socket is closed, and not before.
+fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place) {
+    tokio::task::spawn_local(async move {
+        // Its errors reach us through the exchange that they break.
+        let _ = driver.await;
+        drop(place);
+    });
 }
 
 fn opened<T, B>(result: Option<Result<T, Cause>>) -> Result<T, Error<B>> {

@@ -262,28 +262,32 @@ fn failure(error: NetError) -> Failure {
 }
 
 /// Resolves a name for as long as the future lives and publishes each change of its set, in
-/// ascending order. The first publication follows the first answer, and is empty if that is a
-/// failure. A literal address is published once; the future is then done.
+/// ascending order. The first publication follows the first answer. If that is a failure, it is
+/// what `known`, from an earlier keeping of the name, still allows. What is known is handed on
+/// after every answer. A literal address is published once; the future is then done.
 pub async fn keep_resolved(
     name: String,
     port: u16,
     bounds: Bounds,
     resolver: Arc<Resolver>,
-    mut publish: impl FnMut(Vec<SocketAddr>),
+    known: Resolution,
+    mut publish: impl FnMut(Option<Vec<SocketAddr>>, &Resolution),
 ) {
+    let mut state = known;
     if let Ok(ip) = name.parse::<IpAddr>() {
-        publish(vec![SocketAddr::new(ip, port)]);
+        publish(Some(vec![SocketAddr::new(ip, port)]), &state);
         return;
     }
-    let mut state = Resolution::default();
+    state.resume();
     loop {
         let answer = resolver.lookup(&name).await;
         let failure = answer.as_ref().err().cloned();
         let update = state.on_answer(&bounds, answer, clock::now(), fastrand::f64());
         report(&name, &state, &update, failure.as_ref());
-        if let Some(addresses) = update.addresses {
-            publish(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
-        }
+        let set = update.addresses;
+        let set =
+            set.map(|set| set.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Vec<_>>());
+        publish(set, &state);
         clock::sleep(update.next_in).await;
     }
 }

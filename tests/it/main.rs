@@ -3,19 +3,37 @@
 //! One binary, so that it is linked once; one module a behaviour. A test reads as sentences:
 //! an upstream that answers so, a proxy configured so, a client that does so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a scene fails its test"
+)]
+
 mod support;
 
+mod balancing;
 mod bodies;
+mod breaker;
 mod cancel;
 mod connection_limits;
+mod ejection;
 mod framing;
 mod head_limits;
 mod interim;
 mod local_answers;
+mod names;
 mod passes_through;
+mod pool;
+mod process;
 mod protocols;
+mod rate_limit;
 mod real_clients;
+mod reload;
+mod retry;
+mod retry_limits;
 mod rewriting;
 mod routing;
 mod slow_reader;
+mod timeouts;
 mod upstream_http2;

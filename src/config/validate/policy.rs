@@ -5,8 +5,8 @@ use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
+use crate::policy::{Mode, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
-use crate::policy::{retry, timeout};
 use crate::units::{ByteSize, Factor, Period};
 
 /// More attempts than this multiply a failure instead of hiding it.
@@ -61,6 +61,9 @@ pub(super) fn attempts_fit(
     timeouts: &timeout::Settings,
 ) {
     let (Some(total), Some(per_try)) = (timeouts.total, timeouts.per_try) else { return };
+    if retry.mode == Mode::Off {
+        return;
+    }
     let readable = check.readable(&format_args!("{at}.retry")) && per_try <= total;
     let all = per_try.get().saturating_mul(retry.max_attempts);
     if readable && (2..=MOST_ATTEMPTS).contains(&retry.max_attempts) && all > total.get() {

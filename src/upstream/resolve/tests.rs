@@ -258,11 +258,13 @@ fn keep(server: &Server, keep_last_good: Duration) -> Kept {
     let bounds =
         Bounds { min: Duration::from_millis(10), max: Duration::from_millis(40), keep_last_good };
     let resolver = Arc::new(server.resolver());
-    let task = tokio::spawn(keep_resolved("pay.test".to_owned(), 80, bounds, resolver, {
-        move |set| {
+    let publish = move |set: Option<Vec<SocketAddr>>, _: &Resolution| {
+        set.into_iter().for_each(|set| {
             let _ = sender.send(set);
-        }
-    }));
+        });
+    };
+    let (name, unknown) = ("pay.test".to_owned(), Resolution::default());
+    let task = tokio::spawn(keep_resolved(name, 80, bounds, resolver, unknown, publish));
     Kept { sets, task }
 }
 
@@ -333,7 +335,8 @@ async fn a_literal_is_published_once() {
     let resolver = Arc::new(server.resolver());
     let bounds = Bounds { min: PATIENCE, max: PATIENCE, keep_last_good: PATIENCE };
     let mut sets = Vec::new();
-    keep_resolved("fd00::1".to_owned(), 80, bounds, resolver, |set| sets.push(set)).await;
+    let (name, unknown) = ("fd00::1".to_owned(), Resolution::default());
+    keep_resolved(name, 80, bounds, resolver, unknown, |set, _| sets.extend(set)).await;
     assert_eq!(sets, [["[fd00::1]:80".parse().unwrap()]]);
     assert_eq!(server.questions(), 0);
 }

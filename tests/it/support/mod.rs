@@ -1,8 +1,13 @@
 //! The people of every scene: an upstream, the proxy, a client, and the bytes between them.
 
+pub(crate) mod caller;
+pub(crate) mod child;
 pub(crate) mod client;
+pub(crate) mod name_server;
 pub(crate) mod proxy;
 pub(crate) mod reply;
+pub(crate) mod service;
+pub(crate) mod sidecar;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 
