@@ -19,6 +19,8 @@ pub mod secrets;
 pub mod source;
 pub mod substitute;
 pub mod suggest;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -12,7 +12,7 @@ mod refused;
 
 /// A route from a YAML mapping.
 fn route(yaml: &str) -> Match {
-    serde_yaml::from_str(yaml).unwrap()
+    crate::config::tests::piece(yaml)
 }
 
 fn names(names: &[&str]) -> Vec<String> {

@@ -20,8 +20,20 @@ fn sent(rules: &Forwarding, client: &Client, input: &[(&str, &str)]) -> HeaderMa
 }
 
 #[test]
-fn the_default_says_who_came_how_and_for_which_host() {
+fn nothing_is_added_unless_asked_for() {
     let rules = Forwarding::compile(&Forwarded::default(), Trust::Local).unwrap();
+    let headers = sent(&rules, &client("10.0.0.9"), &[("host", "pay:80")]);
+    assert!(headers.is_empty());
+}
+
+#[test]
+fn appended_it_says_who_came_how_and_for_which_host() {
+    let settings = Forwarded {
+        x_forwarded: ForwardedMode::Append,
+        forwarded: ForwardedMode::Pass,
+        via: Some("outrigger".to_owned()),
+    };
+    let rules = Forwarding::compile(&settings, Trust::Local).unwrap();
     let headers = sent(&rules, &client("10.0.0.9"), &[("host", "pay:80")]);
     let wanted = [
         ("via", "1.1 outrigger"),
