@@ -3,6 +3,13 @@
 //! One binary, so that it is linked once; one module a behaviour. A test reads as sentences:
 //! an upstream that answers so, a proxy configured so, a client that does so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a scene fails its test"
+)]
+
 mod support;
 
 mod bodies;
