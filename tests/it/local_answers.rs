@@ -15,8 +15,7 @@ fn route(address: impl std::fmt::Display, rest: &str) -> Builder {
     proxy(&format!("{YAML}    {rest}\n")).with("upstream", address)
 }
 
-/// A port on which nobody listens: one that was free a moment ago and is taken by nobody, because it
-/// is held without being listened on.
+/// A port on which nobody listens, nor can: it is held without being listened on.
 fn nobody() -> (socket2::Socket, std::net::SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");
@@ -61,6 +60,22 @@ async fn connect_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connect_timeout() {
+    // It listens and never accepts: once its queue is full, nobody is answered any more.
+    let (held, address) = nobody();
+    held.listen(0).expect("a socket can listen");
+    let mut queued = Vec::new();
+    let patience = std::time::Duration::from_millis(200);
+    let connect = || tokio::net::TcpStream::connect(address);
+    while let Ok(connected) = tokio::time::timeout(patience, connect()).await {
+        queued.push(connected.expect("it listens"));
+    }
+    let rest = "timeouts: { connect: 50ms }\n    retry: { max_attempts: 1 }";
+    let proxy = route(address, rest).spawn().await;
+    says(&proxy, "connect_timeout", 504, "14").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn upstream_reset() {
     let upstream = upstream().always(|| Reply::Reset).spawn().await;
     let proxy = route(upstream.address(), "retry: { max_attempts: 1 }").spawn().await;
@@ -102,7 +117,8 @@ async fn circuit_open() {
     assert_eq!(upstream.hits(), 2);
     let wait = client(&proxy).get("/").await;
     let wait: u64 = wait.header("retry-after").expect("a wait").parse().expect("seconds");
-    assert!((29..=40).contains(&wait), "{wait}");
+    // 30 s, spread by the circuit and once more by the answer.
+    assert!((20..=45).contains(&wait), "{wait}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

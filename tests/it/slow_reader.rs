@@ -12,11 +12,11 @@ use crate::support::reply::Reply;
 use crate::support::{client, eventually, reply, upstream};
 
 const PIECE: usize = 64 * 1024;
-/// What the proxy, the kernel and both libraries may hold between an upstream and a client that does
-/// not read; the loopback's socket buffers alone come to several MiB.
+/// What the proxy, the kernel and both libraries may hold for a client that does not read; the
+/// loopback's socket buffers alone come to several MiB.
 const HELD: usize = 24 * 1024 * 1024;
 /// What the upstream would send if nobody held it up.
-const WHOLE: usize = 128 * 1024 * 1024;
+const WHOLE: usize = 64 * 1024 * 1024;
 /// How long nothing more is taken from the upstream before we believe that it is held up.
 const STILL: Duration = Duration::from_millis(500);
 

@@ -169,3 +169,23 @@ async fn an_upstream_that_speaks_http1_alone_is_a_502() {
     let answer = client(&proxy).get("/").await;
     assert_eq!(answer.status(), 502, "{:?}", answer.reason());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_cut_is_never_taken_for_a_whole_one() {
+    let upstream = upstream()
+        .serve(|_| async move {
+            let (reply, feed) = reply(200).streamed();
+            tokio::spawn(async move {
+                feed.send("the beginning").await;
+                feed.cut().await;
+            });
+            reply
+        })
+        .http2()
+        .spawn()
+        .await;
+    let proxy = through(upstream.address(), 1).spawn().await;
+    for client in [client(&proxy), client(&proxy).http2()] {
+        assert!(client.sees_cut(request("GET", "/")).await);
+    }
+}

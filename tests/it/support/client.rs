@@ -87,6 +87,18 @@ impl Client {
         self.connect().await.send(ask).await
     }
 
+    /// Sends a request whose answer will be cut; whether the client can tell that from a whole one.
+    pub(crate) async fn sees_cut(&self, ask: Ask) -> bool {
+        match self.connect().await.try_open(ask).await {
+            Ok(response) => {
+                let answer = Answer::of(response).await;
+                answer.broken || answer.status() == StatusCode::BAD_GATEWAY
+            }
+            // The cut came before the head was sent on.
+            Err(_) => true,
+        }
+    }
+
     /// Connects.
     pub(crate) async fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).await.expect("the proxy listens");

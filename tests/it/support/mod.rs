@@ -12,7 +12,6 @@ pub(crate) mod upstream;
 pub(crate) mod wire;
 
 pub(crate) use client::client;
-pub(crate) use proxy::proxy;
 pub(crate) use reply::reply;
 pub(crate) use upstream::{raw_upstream, upstream};
 pub(crate) use wire::Wire;

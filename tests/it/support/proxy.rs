@@ -37,7 +37,8 @@ pub(crate) fn proxy(yaml: &str) -> Builder {
 /// and its upstream, as lines of YAML.
 pub(crate) fn one_route(upstream: &Upstream, rest: &str) -> Builder {
     let mut yaml = String::from(
-        "upstreams: { back: { endpoints: [\"{upstream}\"] } }\nroutes:\n  - name: r\n    upstream: back\n",
+        "upstreams: { back: { endpoints: [\"{upstream}\"] } }\nroutes:\n\
+         \u{20} - name: r\n    upstream: back\n",
     );
     for line in rest.lines() {
         yaml.push_str(&format!("    {line}\n"));
@@ -114,11 +115,6 @@ impl Proxy {
         tcp(self.app().listener(name).expect("the listener exists"))
     }
 
-    /// The admin listener's address.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        tcp(&self.app().admin)
-    }
-
     /// The value of a metric as it is exposed, with its labels in the order of the exposition. A
     /// child that was never touched is 0; a family that does not exist fails the test.
     pub(crate) fn metric(&self, name: &str) -> f64 {
@@ -134,7 +130,8 @@ impl Proxy {
         self.app().proxy.metrics.render()
     }
 
-    /// Requests in flight on the route `r`, and attempts in flight at the endpoints of the upstream `back`, together.
+    /// Requests in flight on the route `r`, and attempts in flight at the endpoints of the upstream
+    /// `back`, together.
     pub(crate) fn in_flight(&self) -> f64 {
         let attempts = "outrigger_endpoint_attempts_in_flight{upstream=\"back\",";
         let text = self.metrics();

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
@@ -121,10 +121,6 @@ pub(crate) struct Seen {
     pub(crate) trailers: Option<HeaderMap>,
     /// Whether the body was read to its end.
     pub(crate) whole: bool,
-    /// The number of the connection, from 1.
-    pub(crate) connection: usize,
-    /// When its head was read.
-    pub(crate) at: Instant,
 }
 
 impl Seen {
@@ -172,8 +168,6 @@ pub(crate) struct Arrival {
     pub(crate) index: usize,
     /// Its path and query.
     pub(crate) target: String,
-    /// Its fields.
-    pub(crate) headers: HeaderMap,
     body: Incoming,
     shared: Arc<Shared>,
 }
@@ -248,12 +242,6 @@ impl Upstream {
         let mut tally = self.shared.tally.subscribe();
         let _ = within(what, tally.wait_for(holds)).await;
     }
-
-    /// Stops it: its port is closed, and so are its connections.
-    pub(crate) async fn stop(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
-    }
 }
 
 impl Drop for Upstream {
@@ -269,8 +257,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, http2: bool) {
     loop {
         let (stream, _) = listener.accept().await.expect("an upstream can accept");
         shared.count(|tally| tally.accepted += 1);
-        let number = shared.tally.borrow().accepted;
-        connections.spawn(converse(stream, number, Arc::clone(&shared), http2));
+        connections.spawn(converse(stream, Arc::clone(&shared), http2));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -281,7 +268,7 @@ enum Ending {
     Reset,
 }
 
-async fn converse(stream: TcpStream, number: usize, shared: Arc<Shared>, http2: bool) {
+async fn converse(stream: TcpStream, shared: Arc<Shared>, http2: bool) {
     shared.count(|tally| tally.open += 1);
     let _open = OnDrop(Arc::clone(&shared), |tally| tally.open -= 1);
     stream.set_nodelay(true).expect("TCP has no delay");
@@ -290,8 +277,7 @@ async fn converse(stream: TcpStream, number: usize, shared: Arc<Shared>, http2: 
     let hold = stream.try_clone().expect("a socket");
     let stream = TokioIo::new(TcpStream::from_std(stream).expect("a socket"));
     let (end, mut ended) = mpsc::unbounded_channel();
-    let service =
-        service_fn(move |request| answer(Arc::clone(&shared), number, end.clone(), request));
+    let service = service_fn(move |request| answer(Arc::clone(&shared), end.clone(), request));
     let serving = async {
         if http2 {
             // The proxy may leave in any way.
@@ -328,7 +314,6 @@ impl Drop for OnDrop {
 
 async fn answer(
     shared: Arc<Shared>,
-    connection: usize,
     end: mpsc::UnboundedSender<Ending>,
     request: Request<Incoming>,
 ) -> Result<Response<Pieces>, Infallible> {
@@ -340,19 +325,16 @@ async fn answer(
             method: head.method,
             uri: head.uri,
             version: head.version,
-            headers: head.headers.clone(),
+            headers: head.headers,
             body: Bytes::new(),
             trailers: None,
             whole: false,
-            connection,
-            at: outrigger::clock::now(),
         });
         seen.len() - 1
     };
     shared.count(|tally| tally.requests += 1);
     let mut unanswered = OnDrop(Arc::clone(&shared), GIVEN_UP);
-    let mut arrival =
-        Arrival { index, target, headers: head.headers, body, shared: Arc::clone(&shared) };
+    let mut arrival = Arrival { index, target, body, shared: Arc::clone(&shared) };
     let reply = match &shared.handler {
         Some(handler) => handler(arrival).await,
         None => {

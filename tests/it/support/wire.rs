@@ -63,20 +63,9 @@ impl Wire {
         within("the other side to read", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
-    /// Writes for as long as the other side takes it; nothing when it stops to, and how much.
-    pub(crate) async fn pour(&mut self, piece: &[u8], patience: std::time::Duration) -> usize {
-        let mut poured = 0;
-        loop {
-            match tokio::time::timeout(patience, self.stream.write(piece)).await {
-                Ok(Ok(written)) => poured += written,
-                Ok(Err(_)) | Err(_) => return poured,
-            }
-        }
-    }
-
     /// Reads the next piece; `false` at the end.
     async fn more(&mut self) -> bool {
-        let mut piece = [0; PIECE];
+        let mut piece = vec![0; PIECE];
         match within("bytes", self.stream.read(&mut piece)).await {
             Ok(0) | Err(_) => false,
             Ok(length) => {
@@ -143,11 +132,6 @@ impl Wire {
         let mut byte = [0];
         self.read.is_empty()
             && tokio::time::timeout(time, self.stream.read(&mut byte)).await.is_err()
-    }
-
-    /// Closes the writing side alone.
-    pub(crate) async fn close_write(&mut self) {
-        self.stream.shutdown().await.expect("a connection can be half closed");
     }
 
     /// Resets the connection.
