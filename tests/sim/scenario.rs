@@ -1,0 +1,260 @@
+//! Scenario files: what the clients do, what befalls the upstream, and what must come of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use outrigger::config::{self, Loaded, ProcessEnvironment};
+use outrigger::units::Period;
+use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
+
+/// One scenario. Times count from its start.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// What it shows, in a sentence.
+    #[expect(dead_code, reason = "for the reader of the file; required, so that each has one")]
+    pub(crate) about: String,
+    /// Until then clients come; afterwards everything drains.
+    pub(crate) length: Period,
+    pub(crate) endpoints: usize,
+    #[serde(default)]
+    pub(crate) config: Overrides,
+    pub(crate) service: Service,
+    pub(crate) clients: Clients,
+    #[serde(default)]
+    pub(crate) faults: Vec<Fault>,
+    #[serde(default)]
+    pub(crate) reloads: Option<Reloads>,
+    #[serde(default)]
+    pub(crate) buggify: Buggify,
+    pub(crate) expect: Vec<Expect>,
+}
+
+/// Keys of the one route and the one upstream, as in the proxy's own file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Overrides {
+    pub(crate) route: Mapping,
+    pub(crate) upstream: Mapping,
+}
+
+/// What one endpoint can do: its capacity is `at_once / time`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    /// The mean time of work on one request.
+    pub(crate) time: Period,
+    /// Requests worked on at once; the others queue, and are worked on even if nobody waits for
+    /// them any more.
+    pub(crate) at_once: usize,
+    /// A request that would queue for longer is answered 503.
+    pub(crate) backlog: Period,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Clients {
+    /// Requests a second, as a Poisson process.
+    pub(crate) rate: f64,
+    /// The share of clients that leave early, and the mean time until they do.
+    #[serde(default)]
+    pub(crate) abandon: f64,
+    #[serde(default)]
+    pub(crate) patience: Period,
+    /// The share of methods that are not safe to repeat.
+    #[serde(default)]
+    pub(crate) not_repeatable: f64,
+    /// The share of requests that are a retry of the caller's already.
+    #[serde(default)]
+    pub(crate) already_retried: f64,
+    #[serde(default)]
+    pub(crate) surges: Vec<Surge>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Surge {
+    pub(crate) from: Period,
+    pub(crate) until: Period,
+    pub(crate) factor: f64,
+}
+
+/// Something that befalls endpoints for a time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    pub(crate) from: Period,
+    pub(crate) until: Period,
+    /// Which endpoints; empty = all.
+    #[serde(default)]
+    pub(crate) endpoints: Vec<usize>,
+    /// On for this long, then off for as long, and so on.
+    #[serde(default)]
+    pub(crate) flap: Option<Period>,
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub(crate) does: Does,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Does {
+    /// Refuses connections.
+    Refuse,
+    /// Answers no connection attempt.
+    Vanish,
+    /// Takes requests and works on none of them.
+    Hang,
+    /// Breaks what is under way, forgets the queue, and refuses connections.
+    Restart,
+    /// Answers a share of requests at once with this status.
+    Errors { status: u16, share: f64, retry_after: Option<Period> },
+    /// Breaks a share of the connections.
+    Resets { share: f64 },
+    /// Refuses a share of the streams unprocessed.
+    Streams { share: f64 },
+    /// A share is answered by the overload protection of a proxy in front of it.
+    Shed { share: f64 },
+    /// Work takes this many times as long.
+    Slow { factor: f64 },
+}
+
+/// The settings are replaced again and again, each set in its turn.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reloads {
+    pub(crate) every: Period,
+    pub(crate) variants: Vec<Overrides>,
+}
+
+/// Shares of events at which the dice make trouble.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Buggify {
+    /// An outcome or a timer is handled late, by up to `late_max`.
+    pub(crate) late: f64,
+    pub(crate) late_max: Period,
+    /// The proxy itself refuses an attempt after its admission (connection limit, broken body).
+    pub(crate) local: f64,
+    /// A client's leaving is told twice.
+    pub(crate) twice: f64,
+}
+
+/// What must be seen of the requests that arrive, and the attempts that are sent, in a time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expect {
+    pub(crate) from: Period,
+    pub(crate) until: Period,
+    /// The share of requests that are answered well.
+    pub(crate) success: Option<[f64; 2]>,
+    /// Attempts for each request.
+    pub(crate) amplification: Option<[f64; 2]>,
+    /// Attempts a second.
+    pub(crate) load: Option<[f64; 2]>,
+    /// The share of requests that the proxy answers itself.
+    pub(crate) local: Option<[f64; 2]>,
+    /// The share of attempts that one endpoint gets.
+    pub(crate) share: Option<Share>,
+    /// The 95th percentile of the time to an answer, in milliseconds.
+    pub(crate) p95_ms: Option<[f64; 2]>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Share {
+    pub(crate) endpoint: usize,
+    pub(crate) of: [f64; 2],
+}
+
+impl Fault {
+    pub(crate) fn active(&self, endpoint: usize, at: Duration) -> bool {
+        self.active_until(endpoint, at).is_some()
+    }
+
+    /// When the fault ends that is active at this time.
+    pub(crate) fn active_until(&self, endpoint: usize, at: Duration) -> Option<Duration> {
+        if at < *self.from || at >= *self.until {
+            return None;
+        }
+        if !self.endpoints.is_empty() && !self.endpoints.contains(&endpoint) {
+            return None;
+        }
+        let Some(flap) = self.flap else { return Some(*self.until) };
+        let turn = (at - *self.from).as_nanos() / flap.as_nanos();
+        let end = *self.from + *flap * (u32::try_from(turn).unwrap_or(u32::MAX - 1) + 1);
+        turn.is_multiple_of(2).then(|| end.min(*self.until))
+    }
+}
+
+impl Overrides {
+    /// These with others laid over them, mapping by mapping.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        lay(&mut all.route, &other.route);
+        lay(&mut all.upstream, &other.upstream);
+        all
+    }
+}
+
+fn lay(below: &mut Mapping, above: &Mapping) {
+    for (key, value) in above {
+        match (below.get_mut(key), value) {
+            (Some(Value::Mapping(below)), Value::Mapping(above)) => lay(below, above),
+            _ => {
+                below.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+impl Scenario {
+    pub(crate) fn load(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/scenarios");
+        let text = std::fs::read_to_string(path.join(format!("{name}.yaml"))).expect("a scenario");
+        serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
+    }
+
+    /// The same with nothing but retries: no breaker, no ejection, and a budget without end.
+    pub(crate) fn without_policies(mut self) -> Self {
+        let off: Overrides = serde_yaml::from_str(
+            "route: { circuit_breaker: { mode: off } }\n\
+             upstream:\n  ejection: { mode: off }\n  \
+             retry_budget: { ratio: 1000%, min_per_second: 100000 }",
+        )
+        .expect("overrides");
+        self.config = self.config.with(&off);
+        self
+    }
+
+    /// The configurations: the first, and those that reloads bring.
+    pub(crate) fn configurations(&self) -> Vec<Loaded> {
+        let variants = self.reloads.iter().flat_map(|reloads| &reloads.variants);
+        let all = [self.config.clone()].into_iter();
+        all.chain(variants.map(|v| self.config.with(v))).map(|o| self.file(&o)).collect()
+    }
+
+    /// Overrides as a file of the proxy, read as the proxy reads it.
+    fn file(&self, overrides: &Overrides) -> Loaded {
+        let base: Overrides = serde_yaml::from_str(&format!(
+            "route: {{ name: r, upstream: u }}\nupstream: {{ endpoints: [{}] }}",
+            (0..self.endpoints)
+                .map(|n| format!("127.0.0.1:{}", 1000 + n) + ",")
+                .collect::<String>()
+        ))
+        .expect("a base");
+        let Overrides { route, upstream } = base.with(overrides);
+        let text = |mapping| serde_yaml::to_string(&Value::Mapping(mapping)).expect("YAML");
+        let indented =
+            |text: String| text.lines().map(|l| format!("    {l}\n")).collect::<String>();
+        let file = format!(
+            "listeners: [{{ name: l, bind: '127.0.0.1:1' }}]\nupstreams:\n  u:\n{}routes:\n  -\n{}",
+            indented(text(upstream)),
+            indented(text(route))
+        );
+        config::read(&file, &ProcessEnvironment).unwrap_or_else(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            panic!("{file}\n{}", problems.join("\n"))
+        })
+    }
+}
