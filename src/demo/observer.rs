@@ -74,6 +74,8 @@ pub struct Sight {
     pub past: f64,
     /// How many configurations there were.
     pub generation: u64,
+    /// The first thing that is wrong with the last edit, if it was refused.
+    pub refused: Option<String>,
 }
 
 /// What the policies did since the start.
@@ -164,6 +166,7 @@ impl Observer {
         sight.through = self.through.at(at, arrivals.through());
         sight.past = self.past.at(at, arrivals.past());
         self.configuration(proxy, snapshot.generation, at);
+        sight.refused = self.problems.first().map(ToString::to_string);
         sight
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ink::{Ink, Style, number, percent, time};
 use super::observer::{CircuitSight, EndpointSight, Event, Sight};
 use super::schedule::Moment;
-use super::tally::{Count, RECENT};
+use super::tally::{Count, covered};
 use crate::policy::circuit_breaker::State;
 use crate::telemetry::reason::Reason;
 
@@ -166,7 +166,7 @@ fn policies(picture: &Picture<'_>, style: Style) -> Vec<String> {
     });
     let mut retries = vec![format!("{:.0}/s", sight.retries)];
     retries.extend(budgets);
-    let (quotes, over) = (picture.quotes, RECENT.min(picture.since_start).as_secs_f64());
+    let (quotes, over) = (picture.quotes, covered(picture.since_start).as_secs_f64());
     let each = |count: u64| if over > 0.0 { count as f64 / over } else { 0.0 };
     let (asked, passed) = (each(quotes.requests), each(quotes.good));
     let passed = format!("{asked:.0}/s asked, {passed:.0}/s pass its rate limit");
@@ -241,11 +241,16 @@ fn events(picture: &Picture<'_>, style: Style) -> Vec<String> {
 }
 
 fn hints(picture: &Picture<'_>, style: Style) -> Vec<String> {
-    let mut lines = vec![format!(
-        " edit       {}{}",
-        style.paint(Ink::Strong, picture.file),
-        style.paint(Ink::Faint, "  and save: it is obeyed at once")
-    )];
+    let sight = picture.sight;
+    let (ink, state) = match (&sight.refused, sight.generation) {
+        (Some(why), _) => (Ink::Bad, format!("  refused, see {why}")),
+        (None, 0 | 1) => (Ink::Faint, "  and save: it is obeyed at once".to_owned()),
+        (None, number) => (Ink::Good, format!("  configuration {number} is in force")),
+    };
+    let room = COLUMNS.saturating_sub(12 + picture.file.chars().count());
+    let state: String = state.chars().take(room).collect();
+    let file = style.paint(Ink::Strong, picture.file);
+    let mut lines = vec![format!(" edit       {file}{}", style.paint(ink, &state))];
     for (at, command) in picture.commands.iter().enumerate() {
         let label = if at == 0 { "try" } else { "" };
         lines.push(format!(" {label:10} {command}"));

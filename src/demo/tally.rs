@@ -13,8 +13,6 @@ const PLACES: usize = 384;
 const SLOT: Duration = Duration::from_millis(250);
 /// Slots in the recent window, which is five seconds long.
 const SLOTS: usize = 20;
-/// The time that [`Tally::recent`] covers.
-pub const RECENT: Duration = Duration::from_secs(5);
 /// How many seconds the history holds.
 pub const HISTORY: usize = 60;
 
@@ -201,6 +199,14 @@ impl Tally {
         };
         (first..over).map(share).collect()
     }
+}
+
+/// The time that [`Tally::recent`] covers at this time: five seconds less what is left of a slot.
+#[must_use]
+pub fn covered(now: Duration) -> Duration {
+    let newest = u32::try_from(slot(now)).unwrap_or(u32::MAX);
+    let oldest = newest.saturating_sub(SLOTS as u32 - 1);
+    now.saturating_sub(SLOT * oldest)
 }
 
 fn slot(now: Duration) -> u64 {

@@ -51,10 +51,15 @@ fn sight() -> Sight {
         through: 200.0,
         past: 201.0,
         generation: 1,
+        refused: None,
     }
 }
 
 fn draw(style: Style, rows: usize) -> Vec<String> {
+    draw_sight(style, rows, &sight())
+}
+
+fn draw_sight(style: Style, rows: usize, sight: &Sight) -> Vec<String> {
     let schedule = Schedule::standard();
     let event = |at, what: &str| Event { at: Duration::from_millis(at), what: what.to_owned() };
     let commands = ["curl -i 127.0.0.1:15001/orders/7".to_owned()];
@@ -69,7 +74,7 @@ fn draw(style: Style, rows: usize) -> Vec<String> {
         through: &way(100, Duration::from_millis(4), 1212),
         past: &way(67, Duration::from_millis(1000), 1200),
         quotes: &quotes.recent(NOW),
-        sight: &sight(),
+        sight,
         reasons: &[(Reason::RateLimited, 12), (Reason::CircuitOpen, 1234)],
         events: &[
             event(1_000, "the first, which is not shown"),
@@ -120,6 +125,17 @@ fn colour_changes_nothing_but_colour() {
 fn without_unicode_every_character_is_ascii() {
     let lines = draw(Style { colour: false, unicode: false }, 100);
     assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
+}
+
+#[test]
+fn an_edit_that_was_refused_is_told_of_until_it_is_mended() {
+    let refused = Some(format!("44:19: {}", "x".repeat(100)));
+    let edits = [(2, None, "configuration 2 is in force"), (2, refused, "refused, see 44:19: xx")];
+    for (generation, refused, text) in edits {
+        let lines = draw_sight(PLAIN, 100, &Sight { generation, refused, ..sight() });
+        let edit = lines.iter().find(|line| line.starts_with(" edit")).unwrap();
+        assert!(edit.contains(text) && edit.chars().count() <= COLUMNS, "{edit}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{HISTORY, Histogram, RECENT, Tally};
+use super::{HISTORY, Histogram, Tally, covered};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -45,8 +45,14 @@ fn the_window_forgets_and_the_total_does_not() {
     assert_eq!((recent.requests, recent.good), (5, 5));
     assert!(recent.latency.quantile(0.0).unwrap() > MS(5));
     assert_eq!((tally.total().requests, tally.total().failed()), (10, 5));
-    let later = tally.recent(now + RECENT);
+    let later = tally.recent(now + Duration::from_secs(5));
     assert_eq!((later.requests, later.success()), (0, None));
+}
+
+#[test]
+fn the_window_covers_what_has_passed_up_to_five_seconds() {
+    let at = |millis| covered(MS(millis)).as_millis();
+    assert_eq!((at(0), at(700), at(4_999), at(5_000), at(9_999)), (0, 700, 4_999, 4_750, 4_999));
 }
 
 #[test]
