@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::admission;
@@ -47,6 +49,35 @@ pub struct Answer {
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
     pub in_flight: InFlight,
+}
+
+/// The most that is read of an answer that nobody wants, to keep its connection.
+const DISCARD_BYTES: u64 = 64 * 1024;
+/// How long such an answer may take to end.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+impl Answer {
+    /// Lets go of an answer that another one has taken the place of. A short one is read to its end
+    /// aside, so that its connection can be used again.
+    pub fn discard(self) {
+        let Self { response, lease, in_flight } = self;
+        drop(in_flight);
+        let mut body = response.into_body();
+        if body.is_end_stream() {
+            return lease.finish();
+        }
+        if body.size_hint().upper().is_none_or(|upper| upper > DISCARD_BYTES) {
+            return;
+        }
+        tokio::task::spawn_local(clock::until(clock::now() + DISCARD_TIME, async move {
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return;
+                }
+            }
+            lease.finish();
+        }));
+    }
 }
 
 /// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn

@@ -146,10 +146,10 @@ async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Bo
             }
         };
         let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
-            return tried.answer.or_else(|reason| so_far.answer.ok_or(reason.into()));
+            return so_far.last(tried.answer);
         };
         if let Ok(answer) = tried.answer {
-            so_far.answer = Some(answer);
+            so_far.keep(answer);
         }
         route.metrics.retries.inc();
         so_far.waited = wait;
@@ -168,6 +168,29 @@ struct SoFar {
     waited: Duration,
     /// Whether a peer's overload protection has answered.
     shed: bool,
+}
+
+impl SoFar {
+    fn keep(&mut self, answer: Answer) {
+        if let Some(older) = self.answer.replace(answer) {
+            older.discard();
+        }
+    }
+
+    /// The last real answer: the last attempt's, or else an earlier one's.
+    fn last(mut self, answer: Result<Answer, Reason>) -> Result<Answer, Box<Refusal>> {
+        let earlier = self.answer.take();
+        match (answer, earlier) {
+            (Ok(answer), earlier) => {
+                if let Some(earlier) = earlier {
+                    earlier.discard();
+                }
+                Ok(answer)
+            }
+            (Err(_), Some(earlier)) => Ok(earlier),
+            (Err(reason), None) => Err(reason.into()),
+        }
+    }
 }
 
 /// Whether to try again, and after which wait: the policy, then the budget.

@@ -91,6 +91,7 @@ pub(crate) const HOUSE: &[Place] = &[
             "serde",
             "serde_json",
             "tokio::sync",
+            "tokio::task",
             "tracing",
         ],
     },
