@@ -315,3 +315,22 @@ async fn waits_lie_between_attempts() {
     assert!(times[1] - times[0] >= Duration::from_millis(20));
     assert!(times[2] - times[1] >= Duration::from_millis(40));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_tried_again_gives_its_connection_back() {
+    let act = |seen: &Seen| match seen.number % 2 {
+        0 => Act::Answer(503, Vec::new(), "not now"),
+        _ => status(200),
+    };
+    let service = Service::start(act).await;
+    let budget = "retry_budget: { min_per_second: 100 }";
+    let sidecar = Sidecar::start(&config(&[&service], budget, &format!("{QUICK} }}")));
+    let caller = sidecar.caller();
+    for _ in 0..10 {
+        assert_eq!(caller.get().await.status, 200);
+    }
+    assert_eq!(service.hits(), 20);
+    // One holds the answer that may yet be wanted while the other carries the next attempt.
+    let opened = sidecar.metric("outrigger_upstream_connections_opened_total{upstream=\"u\"}");
+    assert!((1.0..=3.0).contains(&opened), "{opened} connections for 20 attempts");
+}
