@@ -33,8 +33,9 @@ enum Command {
         /// The configuration file.
         file: PathBuf,
     },
-    /// Explain what would happen to a request: its route, where it goes and under which policies;
-    /// exit 0 if a route matches, 1 if none does, 2 if FILE or the request is not valid.
+    /// Explain what would happen to a request: its route, where it goes and under which policies
+    ///
+    /// Exit 0 if a route matches, 1 if none does, 2 if FILE or the request is not valid.
     Explain {
         /// The configuration file.
         file: PathBuf,
