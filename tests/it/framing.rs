@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::bodies::before;
+use crate::bodies::{before, in_front_of};
 use crate::support::client::request;
 use crate::support::proxy::{Proxy, one_route};
 use crate::support::upstream::RawUpstream;
@@ -139,7 +139,8 @@ async fn what_belongs_to_the_clients_connection_stays_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_field_cannot_take_away_what_routes_and_protects() {
     let (raw, kept) = keeping().await;
-    let proxy = before(&raw).await;
+    let forwarded = "forwarded: { x_forwarded: append, via: me }";
+    let proxy = in_front_of(&raw).listening(forwarded).spawn().await;
     let ask = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\
                Connection: close, Host, Content-Length, X-Forwarded-For, Via\r\n\r\nhi";
     assert!(answer_to(&proxy, ask).await.starts_with("HTTP/1.1 200 "));
@@ -148,7 +149,7 @@ async fn a_connection_field_cannot_take_away_what_routes_and_protects() {
     assert_eq!(field(head, "host"), Some("a.test"));
     assert_eq!(field(head, "content-length"), Some("2"));
     assert_eq!(field(head, "x-forwarded-for"), Some("127.0.0.1"));
-    assert_eq!(field(head, "via"), Some("1.1 outrigger"));
+    assert_eq!(field(head, "via"), Some("1.1 me"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +278,10 @@ async fn an_untrusted_side_cannot_steer() {
             .header("x-request-timeout-ms", "1")
             .header("x-forwarded-proto", "https")
     };
-    let proxy = one_route(&upstream, "").listening("trust: none").spawn().await;
+    let proxy = one_route(&upstream, "")
+        .listening("trust: none, forwarded: { x_forwarded: append }")
+        .spawn()
+        .await;
     assert_eq!(client(&proxy).send(ask()).await.status(), 200);
     let seen = upstream.request();
     assert_eq!(seen.header("x-outrigger-anything"), None);
