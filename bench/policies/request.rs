@@ -44,7 +44,7 @@ fn one(route: &Route) -> Option<()> {
     if let (Some(limiter), Some(limit)) = (&route.limiter, &settings.rate_limit) {
         black_box(limiter.check(limit, None));
     }
-    let target = route.target(fastrand::f64)?;
+    let target = route.targets.get(route.choose_target(fastrand::f64))?;
     let now = clock::now();
     target.upstream.deposit(now);
     let end = timeout::try_deadline(&settings.timeouts, route.max_attempts, now, deadline);
