@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::Uri;
+use http::uri::PathAndQuery;
+
 use super::circuit::Circuit;
 use super::limit::{ProcessClock, RouteLimiter};
+use super::matcher::Found;
 use super::ops::CompiledOps;
-use super::rewrite::Rewrite;
+use super::rewrite::{self, Matched, Rewrite};
 use crate::config::route::Route as Settings;
 use crate::policy::Mode;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -117,6 +121,28 @@ impl Route {
             settings: settings.clone(),
             targets,
         }
+    }
+
+    /// The path and query to ask the upstream for, as an origin server wants them (RFC 9112,
+    /// 3.2.1), rewritten if the route says so. `found` is what the path matched, and `names` are
+    /// those of its captures, which a route that does not rewrite needs not.
+    ///
+    /// # Errors
+    /// As [`Rewrite::target`].
+    pub fn target(
+        &self,
+        uri: &Uri,
+        found: &Found,
+        names: &[Box<str>],
+    ) -> Result<PathAndQuery, &'static str> {
+        let Some(rewrite) = &self.rewrite else { return Ok(rewrite::origin_form(uri)) };
+        let path = uri.path();
+        let names = names.iter().enumerate();
+        let captures: Vec<(&str, &str)> =
+            names.filter_map(|(at, name)| Some((&**name, found.captures.get(at, path)?))).collect();
+        let prefix = self.settings.matches.path_prefix.as_ref();
+        let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
+        rewrite.target(uri, Matched { prefix, captures: &captures })
     }
 
     /// The circuits with the names of their upstreams.
