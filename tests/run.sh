@@ -30,12 +30,7 @@ step() {
 packages() {
   need gcc cc
   need curl curl
-  need iproute2 ip
-  need varnish varnishtest
-  need nghttp2-client h2load nghttp
   need prometheus promtool
-  need slowhttptest slowhttptest
-  need python3 python3
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its
