@@ -27,7 +27,6 @@ use crate::policy::{Mode, timeout};
 use crate::proxy::headers::{framing, trust};
 use crate::snapshot::Snapshot;
 use crate::snapshot::matcher::{Found, Miss, Target};
-use crate::snapshot::rewrite::{self, Matched};
 use crate::snapshot::route::Route;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
@@ -176,20 +175,10 @@ fn follow(
 /// The target and host that the upstream is asked for, as the data path makes them.
 fn sent(snapshot: &Snapshot, request: &Read<'_>, found: Found, route: &Route) -> Sent {
     let mut headers = request.headers.clone();
-    let target = match &route.rewrite {
-        None => Ok(rewrite::origin_form(&request.uri)),
-        Some(rewrite) => {
-            rewrite.apply_host(&mut headers);
-            let path = request.uri.path();
-            let names = snapshot.matcher.capture_names(found.index).iter().enumerate();
-            let captures: Vec<(&str, &str)> = names
-                .filter_map(|(at, name)| Some((&**name, found.captures.get(at, path)?)))
-                .collect();
-            let prefix = route.settings.matches.path_prefix.as_ref();
-            let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
-            rewrite.target(&request.uri, Matched { prefix, captures: &captures })
-        }
-    };
+    let target = route.target(&request.uri, &found, snapshot.matcher.capture_names(found.index));
+    if let Some(rewrite) = &route.rewrite {
+        rewrite.apply_host(&mut headers);
+    }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.map(|host| snapshot.secrets.mask(host));
     match target {

@@ -23,7 +23,7 @@ fn measure(upstream: &Upstream, now: Instant) {
     let balance = upstream.budget(now);
     metrics.retry_budget.set((balance.ratio_millis + balance.floor_millis) as f64 / 1000.0);
     metrics.connections.set(upstream.state.connections.open());
-    let (mut available, mut ejected, mut unhealthy) = (0, 0, 0);
+    let (mut available, mut ejected, mut unhealthy, mut in_flight) = (0, 0, 0, 0);
     for endpoint in &upstream.state.endpoints.load().endpoints {
         let out = endpoint.ejected_until(now).is_some();
         match (endpoint.healthy(), out) {
@@ -32,12 +32,14 @@ fn measure(upstream: &Upstream, now: Instant) {
             // Each endpoint counts once; the checks know more than the attempts.
             (false, _) => unhealthy += 1,
         }
+        in_flight += endpoint.in_flight();
         endpoint.metrics.ejected.set(usize::from(out));
         if let Some(nanos) = endpoint.cost(now) {
             let mean = Duration::from_nanos(nanos as u64);
             endpoint.metrics.ewma.set(mean.as_secs_f64());
         }
     }
+    metrics.in_flight.set(in_flight);
     metrics.endpoints_available.set(available);
     metrics.endpoints_ejected.set(ejected);
     metrics.endpoints_unhealthy.set(unhealthy);

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
+use super::headers::hop;
 use crate::config::upstream::Protocol;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
@@ -66,6 +67,8 @@ impl Outbound {
         *request.uri_mut() = self.uri.clone();
         if protocol == Protocol::Http2 {
             name_authority(&mut request);
+        } else {
+            hop::name_te_for_http1(request.headers_mut());
         }
         request
     }

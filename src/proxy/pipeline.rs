@@ -25,7 +25,6 @@ use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
 use crate::snapshot::matcher::{Found, Target as Wanted};
-use crate::snapshot::rewrite;
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
@@ -268,27 +267,17 @@ fn prepare(
     Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
 }
 
-/// The target as an origin server wants it, the path and query alone (RFC 9112, 3.2.1), rewritten
-/// if the route says so.
+/// The target for the upstream, and `Host` as the route says.
 fn target_of(matched: &Matched<'_>, parts: &mut request::Parts) -> Result<Uri, Refusal> {
     let route = matched.route;
-    let path = match &route.rewrite {
-        Some(rewrite) => {
-            rewrite.apply_host(&mut parts.headers);
-            let path = parts.uri.path();
-            let names = matched.names.iter().enumerate();
-            let captures: Vec<(&str, &str)> = names
-                .filter_map(|(at, name)| Some((&**name, matched.found.captures.get(at, path)?)))
-                .collect();
-            let prefix = route.settings.matches.path_prefix.as_ref();
-            let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
-            let within = rewrite::Matched { prefix, captures: &captures };
-            rewrite.target(&parts.uri, within).map_err(Refusal::bad_request)?
-        }
+    match &route.rewrite {
+        Some(rewrite) => rewrite.apply_host(&mut parts.headers),
+        // It is in that form already.
         None if parts.uri.authority().is_none() => return Ok(std::mem::take(&mut parts.uri)),
-        None => rewrite::origin_form(&parts.uri),
-    };
-    Ok(Uri::from(path))
+        None => {}
+    }
+    let target = route.target(&parts.uri, &matched.found, matched.names);
+    target.map(Uri::from).map_err(Refusal::bad_request)
 }
 
 /// The upstream's answer as it goes to the client.

@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::matcher::Matcher;
-use self::route::Route;
+use self::route::{Changes, Route};
 use crate::config::listener::Listener;
 use crate::config::problem::Place;
-use crate::config::{Config, Loaded, Problem, Secrets, Source};
+use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{State, Upstream, keeper};
 
@@ -42,17 +42,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Compiles a configuration; state is taken over by name from the one before.
+    /// Compiles a configuration; state is taken over by name from the one before. A configuration
+    /// that is refused leaves that state, and the metrics, as they were.
     ///
     /// # Errors
-    /// What only the compiled form shows: routes that can never match.
+    /// What only the compiled form shows: routes that can never match, and changes of requests and
+    /// answers that cannot be made.
     pub fn compile(
         loaded: Loaded,
         previous: Option<&Self>,
         metrics: &Metrics,
     ) -> Result<Self, Vec<Problem>> {
         let Loaded { config, source, hash, secrets } = loaded;
+        // All that can fail comes first: from here on the running proxy's state is touched.
         let matcher = matcher(&config, &source)?;
+        let changes = changes(&config, &source)?;
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &config.upstreams {
             let known = previous.and_then(|previous| previous.upstreams.get(name));
@@ -63,20 +67,11 @@ impl Snapshot {
             .flat_map(|previous| &previous.routes)
             .map(|route| (&*route.name, route))
             .collect();
-        let mut routes = Vec::with_capacity(config.routes.len());
-        let mut problems = Vec::new();
-        for (index, settings) in config.routes.iter().enumerate() {
+        let route = |(settings, changes): (&config::route::Route, Changes)| {
             let known = known.get(settings.name.as_str()).copied();
-            match Route::compile(settings, known, &upstreams, metrics) {
-                Ok(route) => routes.push(Arc::new(route)),
-                Err((key, message)) => {
-                    problems.push(problem(&source, &format!("routes[{index}].{key}"), message));
-                }
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+            Arc::new(Route::new(settings, changes, known, &upstreams, metrics))
+        };
+        let routes = config.routes.iter().zip(changes).map(route).collect();
         let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
         Ok(Self { config, hash, generation, matcher, routes, upstreams, secrets })
@@ -165,6 +160,21 @@ fn matcher(config: &Config, source: &Source) -> Result<Matcher, Vec<Problem>> {
     Err(shadowed.into_iter().map(at).collect())
 }
 
+/// What each route changes, in the order of the file.
+fn changes(config: &Config, source: &Source) -> Result<Vec<Changes>, Vec<Problem>> {
+    let mut changes = Vec::with_capacity(config.routes.len());
+    let mut problems = Vec::new();
+    for (index, settings) in config.routes.iter().enumerate() {
+        match Changes::compile(settings, &config.upstreams) {
+            Ok(compiled) => changes.push(compiled),
+            Err((key, message)) => {
+                problems.push(problem(source, &format!("routes[{index}].{key}"), message));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(changes) } else { Err(problems) }
+}
+
 /// A problem at the place of a setting.
 #[must_use]
 pub fn problem(source: &Source, path: &str, message: String) -> Problem {
@@ -174,7 +184,7 @@ pub fn problem(source: &Source, path: &str, message: String) -> Problem {
 
 fn compile_upstream(
     name: &str,
-    settings: &crate::config::upstream::Upstream,
+    settings: &config::upstream::Upstream,
     known: Option<&Arc<Upstream>>,
     metrics: &Metrics,
 ) -> Arc<Upstream> {
@@ -200,3 +210,6 @@ fn compile_upstream(
     }
     Arc::new(upstream)
 }
+
+#[cfg(test)]
+mod tests;

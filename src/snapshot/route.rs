@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::Uri;
+use http::uri::PathAndQuery;
+
 use super::circuit::Circuit;
 use super::limit::{ProcessClock, RouteLimiter};
+use super::matcher::Found;
 use super::ops::CompiledOps;
-use super::rewrite::Rewrite;
+use super::rewrite::{self, Matched, Rewrite};
 use crate::config::route::Route as Settings;
 use crate::policy::Mode;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -46,27 +50,53 @@ pub struct Target {
     pub weight: u32,
 }
 
-impl Route {
-    /// Compiles a route; its circuits, limiter and metrics are those of the route known by its
-    /// name.
+/// What a route changes of its requests and answers, compiled: all of a route that can be wrong,
+/// and nothing that the running proxy knows of.
+pub struct Changes {
+    request_ops: CompiledOps,
+    response_ops: CompiledOps,
+    rewrite: Option<Rewrite>,
+}
+
+impl Changes {
+    /// Compiles the changes of a route, and looks whether its upstreams are among the known ones.
     ///
     /// # Errors
     /// The key and what is wrong with it.
     pub fn compile(
         settings: &Settings,
+        upstreams: &BTreeMap<String, crate::config::upstream::Upstream>,
+    ) -> Result<Self, (&'static str, String)> {
+        if let Some((name, _)) = named(settings).find(|(name, _)| !upstreams.contains_key(*name)) {
+            return Err(("upstream", format!("no upstream is named `{name}`")));
+        }
+        let headers = &settings.headers;
+        let rewrite = settings.rewrite.as_ref().map(Rewrite::compile).transpose();
+        Ok(Self {
+            request_ops: CompiledOps::compile(&headers.request)
+                .map_err(|message| ("headers.request", message))?,
+            response_ops: CompiledOps::compile(&headers.response)
+                .map_err(|message| ("headers.response", message))?,
+            rewrite: rewrite.map_err(|message| ("rewrite", message))?,
+        })
+    }
+}
+
+impl Route {
+    /// A route; its circuits, limiter and metrics are those of the route known by its name.
+    pub fn new(
+        settings: &Settings,
+        changes: Changes,
         known: Option<&Arc<Self>>,
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         metrics: &Metrics,
-    ) -> Result<Self, (&'static str, String)> {
+    ) -> Self {
         let name: Arc<str> = settings.name.as_str().into();
         let route_metrics = known.map_or_else(|| metrics.route(&name), |k| Arc::clone(&k.metrics));
-        let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
-        let several = settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight));
         let mut targets = Vec::new();
-        for (upstream, weight) in one.chain(several) {
-            let upstream = upstreams
-                .get(upstream)
-                .ok_or_else(|| ("upstream", format!("no upstream is named `{upstream}`")))?;
+        for (upstream, weight) in named(settings) {
+            // The changes were compiled, so the name is known.
+            let Some(upstream) = upstreams.get(upstream) else { continue };
             let circuit = known.and_then(|known| known.circuit(&upstream.name)).cloned();
             let circuit = circuit.unwrap_or_else(|| {
                 let of = metrics.breaker(&name, &upstream.name);
@@ -78,21 +108,41 @@ impl Route {
             Mode::Off => 1,
             _ => settings.retry.max_attempts,
         };
-        let headers = &settings.headers;
-        Ok(Self {
+        let Changes { request_ops, response_ops, rewrite } = changes;
+        Self {
             metrics: route_metrics,
             limiter: limiter(settings, known),
-            request_ops: CompiledOps::compile(&headers.request)
-                .map_err(|message| ("headers.request", message))?,
-            response_ops: CompiledOps::compile(&headers.response)
-                .map_err(|message| ("headers.response", message))?,
-            rewrite: rewrite(settings)?,
+            request_ops,
+            response_ops,
+            rewrite,
             max_attempts,
             total_weight: targets.iter().map(|target| target.weight).sum(),
             name,
             settings: settings.clone(),
             targets,
-        })
+        }
+    }
+
+    /// The path and query to ask the upstream for, as an origin server wants them (RFC 9112,
+    /// 3.2.1), rewritten if the route says so. `found` is what the path matched, and `names` are
+    /// those of its captures, which a route that does not rewrite needs not.
+    ///
+    /// # Errors
+    /// As [`Rewrite::target`].
+    pub fn target(
+        &self,
+        uri: &Uri,
+        found: &Found,
+        names: &[Box<str>],
+    ) -> Result<PathAndQuery, &'static str> {
+        let Some(rewrite) = &self.rewrite else { return Ok(rewrite::origin_form(uri)) };
+        let path = uri.path();
+        let names = names.iter().enumerate();
+        let captures: Vec<(&str, &str)> =
+            names.filter_map(|(at, name)| Some((&**name, found.captures.get(at, path)?))).collect();
+        let prefix = self.settings.matches.path_prefix.as_ref();
+        let prefix = prefix.map_or(path.len(), |p| p.trim_end_matches('/').len());
+        rewrite.target(uri, Matched { prefix, captures: &captures })
     }
 
     /// The circuits with the names of their upstreams.
@@ -133,8 +183,8 @@ fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteL
     })
 }
 
-fn rewrite(settings: &Settings) -> Result<Option<Rewrite>, (&'static str, String)> {
-    let Some(rewrite) = &settings.rewrite else { return Ok(None) };
-    let rewrite = Rewrite::compile(rewrite).map_err(|message| ("rewrite", message))?;
-    Ok(Some(rewrite))
+/// The upstreams that the settings name, with their weights.
+fn named(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
+    let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
+    one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)))
 }

@@ -3,6 +3,7 @@
 //! A waiter counts itself before it looks for a place, and a closing connection frees its place
 //! before it looks for waiters; sequential consistency then makes one of the two see the other.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -47,14 +48,26 @@ impl Connections {
     /// Waits for a place until the instant; `None` when none became free in time.
     pub async fn take(self: &Arc<Self>, limit: usize, until: Instant) -> Option<Place> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let _waiting = Waiting(&self.waiting);
+        let waiting = Waiting(&self.waiting);
         loop {
-            // Registered before the check, so that a place freed in between is not missed.
-            let closed = self.closed.notified();
+            // In the queue before the check: of two places freed in between, each wakes a waiter
+            // of its own. Outside of it both would leave one and the same wake-up behind.
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
             if let Some(place) = self.try_take(limit) {
+                drop(waiting);
+                self.pass_on(limit);
                 return Some(place);
             }
             clock::until(until, closed).await.ok()?;
+        }
+    }
+
+    /// Wakes the next waiter when there is room left: that it sleeps all the same must cost nobody
+    /// his time, however it came about.
+    fn pass_on(&self, limit: usize) {
+        if self.wanted() && self.open() < limit {
+            self.closed.notify_one();
         }
     }
 }
@@ -73,3 +86,6 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,17 +3,22 @@
 use bytes::Bytes;
 
 use crate::support::client::{Answer, request};
-use crate::support::proxy::{Proxy, one_route, proxy};
+use crate::support::proxy::{Builder, Proxy, one_route, proxy};
 use crate::support::upstream::RawUpstream;
 use crate::support::wire::{field, fields};
 use crate::support::{Wire, client, eventually, raw_upstream, reply, upstream, within};
 
 /// A proxy in front of a server of raw bytes, without retries, so that each scene plays once.
 pub(crate) async fn before(raw: &RawUpstream) -> Proxy {
+    in_front_of(raw).spawn().await
+}
+
+/// The same, not started yet.
+pub(crate) fn in_front_of(raw: &RawUpstream) -> Builder {
     let yaml = "upstreams: { back: { endpoints: [\"{upstream}\"] } }
 routes: [{ name: r, upstream: back, retry: { max_attempts: 1 } }]
 ";
-    proxy(yaml).with("upstream", raw.address()).spawn().await
+    proxy(yaml).with("upstream", raw.address())
 }
 
 fn mebibyte() -> Bytes {

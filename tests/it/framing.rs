@@ -3,10 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::bodies::before;
+use crate::bodies::{before, in_front_of};
 use crate::support::client::request;
-use crate::support::proxy::{Proxy, one_route};
-use crate::support::upstream::RawUpstream;
+use crate::support::proxy::{Proxy, one_route, proxy};
+use crate::support::upstream::{RawUpstream, Seen, Upstream};
 use crate::support::wire::{field, fields};
 use crate::support::{Wire, client, raw_upstream, reply, upstream};
 
@@ -129,17 +129,58 @@ async fn what_belongs_to_the_clients_connection_stays_there() {
     assert!(answer_to(&proxy, ask).await.starts_with("HTTP/1.1 200 "));
     let kept = kept.lock().expect("no panic").clone();
     let head = &kept[0];
-    for gone in ["connection", "keep-alive", "proxy-connection", "x-mine", "upgrade"] {
+    for gone in ["keep-alive", "proxy-connection", "x-mine", "upgrade"] {
         assert!(fields(head, gone).is_empty(), "{gone} passed:\n{head}");
     }
+    // RFC 9110, 10.1.4: who sends TE names it in Connection, ours with the upstream.
     assert_eq!(field(head, "te"), Some("trailers"));
+    assert_eq!(field(head, "connection"), Some("te"));
     assert_eq!(field(head, "x-other"), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn te_is_named_in_connection_on_http1_alone() {
+    for protocol in ["http1", "http2"] {
+        let upstream = match protocol {
+            "http1" => upstream().spawn().await,
+            _ => upstream().http2().spawn().await,
+        };
+        let yaml = format!(
+            "upstreams: {{ back: {{ protocol: {protocol}, endpoints: [\"{{upstream}}\"] }} }}
+routes: [{{ name: r, upstream: back }}]
+"
+        );
+        let proxy = proxy(&yaml).to(&upstream).spawn().await;
+        for te in [Some("trailers"), None] {
+            for client in [client(&proxy), client(&proxy).http2()] {
+                let ask = request("GET", "/");
+                let ask = te.iter().fold(ask, |ask, te| ask.header("te", te));
+                assert_eq!(client.send(ask).await.status(), 200, "{protocol} {te:?}");
+            }
+        }
+        let named = te_and_connection(&upstream);
+        let with = match protocol {
+            "http1" => (true, Some("te".to_owned())),
+            _ => (true, None),
+        };
+        assert_eq!(named, [with.clone(), with, (false, None), (false, None)], "{protocol}");
+    }
+}
+
+/// Of each request, whether it asks for trailers, and its `Connection`.
+fn te_and_connection(upstream: &Upstream) -> Vec<(bool, Option<String>)> {
+    let seen = upstream.requests();
+    let of = |seen: &Seen| {
+        (seen.header("te") == Some("trailers"), seen.header("connection").map(str::to_owned))
+    };
+    seen.iter().map(of).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_field_cannot_take_away_what_routes_and_protects() {
     let (raw, kept) = keeping().await;
-    let proxy = before(&raw).await;
+    let forwarded = "forwarded: { x_forwarded: append, via: me }";
+    let proxy = in_front_of(&raw).listening(forwarded).spawn().await;
     let ask = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\
                Connection: close, Host, Content-Length, X-Forwarded-For, Via\r\n\r\nhi";
     assert!(answer_to(&proxy, ask).await.starts_with("HTTP/1.1 200 "));
@@ -148,7 +189,7 @@ async fn a_connection_field_cannot_take_away_what_routes_and_protects() {
     assert_eq!(field(head, "host"), Some("a.test"));
     assert_eq!(field(head, "content-length"), Some("2"));
     assert_eq!(field(head, "x-forwarded-for"), Some("127.0.0.1"));
-    assert_eq!(field(head, "via"), Some("1.1 outrigger"));
+    assert_eq!(field(head, "via"), Some("1.1 me"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,7 +318,10 @@ async fn an_untrusted_side_cannot_steer() {
             .header("x-request-timeout-ms", "1")
             .header("x-forwarded-proto", "https")
     };
-    let proxy = one_route(&upstream, "").listening("trust: none").spawn().await;
+    let proxy = one_route(&upstream, "")
+        .listening("trust: none, forwarded: { x_forwarded: append }")
+        .spawn()
+        .await;
     assert_eq!(client(&proxy).send(ask()).await.status(), 200);
     let seen = upstream.request();
     assert_eq!(seen.header("x-outrigger-anything"), None);

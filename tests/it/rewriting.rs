@@ -58,7 +58,10 @@ async fn a_rewritten_path_cannot_be_climbed_out_of() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_is_rewritten_and_the_original_is_told() {
     let upstream = upstream().spawn().await;
-    let proxy = one_route(&upstream, "rewrite: { host: \"in.test:8080\" }").spawn().await;
+    let proxy = one_route(&upstream, "rewrite: { host: \"in.test:8080\" }")
+        .listening("forwarded: { x_forwarded: append }")
+        .spawn()
+        .await;
     client(&proxy).get("/").await;
     let seen = upstream.request();
     assert_eq!(seen.header("host"), Some("in.test:8080"));

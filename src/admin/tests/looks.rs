@@ -74,6 +74,25 @@ fn readiness_fails_in_the_drain_and_liveness_does_not() {
 }
 
 #[test]
+fn attempts_in_flight_of_an_upstream_are_those_of_its_endpoints() {
+    let served = Served::with("");
+    let shown = |upstream: &str| {
+        let name = format!("outrigger_upstream_attempts_in_flight{{upstream=\"{upstream}\"}} ");
+        let body = served.get("/metrics").body;
+        let line = body.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name}in\n{body}"))
+    };
+    let live = Arc::clone(&served.proxy.live());
+    let set = live.snapshot.upstreams["payments"].state.endpoints.load_full();
+    let mut attempts: Vec<_> = set.endpoints.iter().map(|endpoint| endpoint.enter()).collect();
+    assert_eq!((shown("payments").as_str(), shown("spare").as_str()), ("2", "0"));
+    attempts.pop();
+    assert_eq!(shown("payments"), "1");
+    attempts.clear();
+    assert_eq!(shown("payments"), "0");
+}
+
+#[test]
 fn no_view_has_a_secret() {
     let served = Served::with_token();
     for (path, _) in PATHS {
