@@ -49,7 +49,8 @@ step packages packages
 step format cargo fmt --all --check
 step lint cargo clippy --locked --all-targets -- -D warnings
 step licences deny
-step tests cargo test --locked
+step build cargo test --locked --no-run
+step tests cargo test --locked --no-fail-fast
 if [ "${1:-}" != quick ]; then
   step container bash docker/test.sh
 fi
