@@ -81,6 +81,11 @@ impl Child {
         self.folder.path().join("in")
     }
 
+    /// Where its admin API listens.
+    pub(crate) fn admin(&self) -> PathBuf {
+        self.folder.path().join("admin")
+    }
+
     /// Replaces its configuration, which nobody tells it.
     pub(crate) fn write(&self, text: &str) {
         let file = self.folder.path().join("outrigger.yaml");

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// How long a test waits for what must happen before it says that it did not. Far longer than
 /// anything takes, so that a busy machine does not fail a test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The time between two looks at a condition that nobody tells of.
 const LOOK: Duration = Duration::from_millis(2);
