@@ -19,11 +19,11 @@ pub mod secrets;
 pub mod source;
 pub mod substitute;
 pub mod suggest;
-#[cfg(test)]
-pub(crate) mod tests;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod tree;
 pub mod upstream;
 pub mod validate;
