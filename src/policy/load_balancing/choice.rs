@@ -193,11 +193,20 @@ impl<E: Endpoints> Choice<'_, E> {
                 }
             }
         }
-        let first = held.or_else(|| self.any(DRAWS_MAX, None))?;
-        if held.is_some() {
-            return self.index(first);
-        }
-        match self.any(DRAWS_MAX + 1, Some(first)) {
+        // What the draws have left out is looked at, or the one that they met would be taken
+        // without a comparison, however bad it is: with one of three unavailable once in 40 choices.
+        let (first, second) = match held {
+            Some(held) => {
+                let other = |place: usize| place != held && self.may(place) && self.ramped(place);
+                (held, self.any(DRAWS_MAX, other))
+            }
+            None => {
+                let first = self.any(DRAWS_MAX, |place| self.may(place))?;
+                let other = |place: usize| place != first && self.may(place);
+                (first, self.any(DRAWS_MAX + 1, other))
+            }
+        };
+        match second {
             Some(second) => self.better(first, second),
             None => self.index(first),
         }
@@ -209,7 +218,7 @@ impl<E: Endpoints> Choice<'_, E> {
         let turn = self.chance.turn.checked_rem(self.pool.order.len());
         let place = turn.and_then(|turn| self.pool.order.get(turn).copied());
         let place = place.filter(|place| self.may(*place) && self.ramped(*place));
-        place.or_else(|| self.any(0, None)).and_then(|place| self.index(place))
+        place.or_else(|| self.any(0, |place| self.may(place))).and_then(|place| self.index(place))
     }
 
     /// The first on the ring within the bound; when all are above it, the first.
@@ -244,9 +253,9 @@ impl<E: Endpoints> Choice<'_, E> {
         first.and_then(|place| self.index(place))
     }
 
-    /// One of those that may be chosen, drawn by weight, other than `not`. Looks at all.
-    fn any(&self, n: u64, not: Option<usize>) -> Option<usize> {
-        let places = || (0..self.pool.members.len()).filter(|p| Some(*p) != not && self.may(*p));
+    /// One of those that `may` be chosen, drawn by weight. Looks at all.
+    fn any(&self, n: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let places = || (0..self.pool.members.len()).filter(|place| may(*place));
         let total: f64 = places().map(|place| self.weight(place)).sum();
         let mut left = self.random(n) * total;
         let mut last = None;

@@ -195,6 +195,28 @@ fn the_unavailable_are_never_chosen_and_their_share_falls_to_all_others() {
 }
 
 #[test]
+fn the_unavailable_do_not_spare_an_endpoint_the_comparison() {
+    // Four draws of two out of three meet the unavailable one each time once in 81 choices.
+    for (policy, unavailable, tried) in [
+        (Policy::PeakEwma, vec![0], vec![]),
+        (Policy::PeakEwma, vec![], vec![0]),
+        (Policy::LeastRequest, vec![0], vec![]),
+    ] {
+        let costs = vec![None, Some(1e6), Some(5e9)];
+        let set = Set { unavailable, tried, costs, in_flight: vec![0, 0, 9], ..Set::default() };
+        let shares = shares(policy, &[1, 1, 1], &[], &set);
+        assert_near(&shares, &[0.0, 1.0, 0.0], 0.0, &format!("{policy:?}"));
+    }
+}
+
+#[test]
+fn the_comparison_keeps_to_slow_start_when_only_two_are_available() {
+    let set = Set { unavailable: vec![0], ramps: vec![1.0, 1.0, 0.1], ..Set::default() };
+    let shares = shares(Policy::PeakEwma, &[1, 1, 1], &[], &set);
+    assert_near(&shares, &[0.0, 0.95, 0.05], 0.01, "half of a tenth");
+}
+
+#[test]
 fn the_few_available_of_many_share_equally() {
     let set = Set { unavailable: (0..18).collect(), ..Set::default() };
     for policy in [Policy::PeakEwma, Policy::LeastRequest, Policy::RoundRobin] {
