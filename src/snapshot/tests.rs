@@ -36,9 +36,11 @@ fn exposed(metrics: &Metrics) -> String {
     text.lines().filter(|line| line.contains("outrigger_")).collect::<Vec<_>>().join("\n")
 }
 
+type Spoil = fn(&mut config::route::Route);
+
 /// What is refused only when it is compiled. Much of it is found before, in the validation of the
 /// file, so it is put behind that.
-const WRONG: [(fn(&mut config::route::Route), &str); 4] = [
+const WRONG: [(Spoil, &str); 4] = [
     (|route| route.headers.request.remove.push("te".to_owned()), "headers.request"),
     (|route| route.headers.response.remove.push("host".to_owned()), "headers.response"),
     (|route| route.rewrite = Some(climbing()), "rewrite"),

@@ -1,9 +1,16 @@
 //! Every answer that the proxy makes itself says why, in the language of the request.
 
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+
 use crate::support::client::{Answer, request};
 use crate::support::proxy::{Builder, Proxy, one_route, proxy};
-use crate::support::reply::Reply;
-use crate::support::{client, upstream};
+use crate::support::reply::{Feed, Reply};
+use crate::support::upstream::Upstream;
+use crate::support::wire::field;
+use crate::support::{Wire, client, eventually, upstream};
+use crate::upstream_http2::{First, after};
 
 const YAML: &str = "upstreams: { back: { endpoints: [\"{upstream}\"] } }
 routes:
@@ -119,6 +126,108 @@ async fn circuit_open() {
     let wait: u64 = wait.header("retry-after").expect("a wait").parse().expect("seconds");
     // 30 s, spread by the circuit and once more by the answer.
     assert!((20..=45).contains(&wait), "{wait}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_endpoint() {
+    let upstream = upstream().then(503).spawn().await;
+    let checked = "health_check: { path: /health, interval: 100ms, timeout: 100ms, \
+                   unhealthy_after: 1 }, ejection: { when_all_ejected: fail_fast }";
+    let proxy = route(upstream.address(), "retry: { max_attempts: 1 }")
+        .and(&format!("defaults: {{ upstream: {{ {checked} }} }}"))
+        .spawn()
+        .await;
+    let healthy = format!(
+        "outrigger_endpoint_healthy{{upstream=\"back\",endpoint=\"{}\"}}",
+        upstream.address()
+    );
+    eventually("the check to fail", || proxy.metric(&healthy) == 0.0).await;
+    says(&proxy, "no_endpoint", 503, "14").await;
+    let seen = upstream.requests();
+    assert!(seen.iter().all(|seen| seen.uri.path() == "/health"), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upstream_refused() {
+    let (address, hits) = after(First::RefuseAll).await;
+    let proxy = route(address, "retry: { max_attempts: 2, backoff: { base: 1ms, max: 1ms } }")
+        .and("defaults: { upstream: { protocol: http2 } }")
+        .spawn()
+        .await;
+    says(&proxy, "upstream_refused", 502, "14").await;
+    // Nothing was executed, so the POST of gRPC too was tried again.
+    assert_eq!(hits.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_supported() {
+    let upstream = upstream().spawn().await;
+    let proxy = route(upstream.address(), "").spawn().await;
+    let mut wire = Wire::connect(proxy.address()).await;
+    wire.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n").await;
+    let (head, _) = wire.message().await;
+    assert!(head.starts_with("HTTP/1.1 501 "), "{head}");
+    assert_eq!(field(&head, "x-outrigger-reason"), Some("not_supported"));
+    assert_eq!(upstream.tally().accepted, 0);
+}
+
+/// Waits until answers of the route were cut off for this reason, and for no other.
+async fn cut_off(proxy: &Proxy, reason: &str) {
+    let counted = |reason: &str| {
+        let name = "outrigger_route_reasons_total";
+        proxy.metric(&format!("{name}{{route=\"r\",reason=\"{reason}\"}}"))
+    };
+    eventually(reason, || counted(reason) == 1.0).await;
+    for other in ["upstream_cut", "body_deadline", "body_idle", "client_gone"] {
+        assert_eq!(counted(other), f64::from(u8::from(other == reason)), "{other}");
+    }
+}
+
+/// An upstream that begins an answer and leaves the rest to the test.
+async fn beginning() -> (Upstream, mpsc::UnboundedReceiver<Feed>) {
+    let (give, feeds) = mpsc::unbounded_channel();
+    let upstream = upstream()
+        .serve(move |_| {
+            let (reply, feed) = crate::support::reply(200).streamed();
+            feed.now("the beginning");
+            give.send(feed).expect("the test takes it");
+            async move { reply }
+        })
+        .spawn()
+        .await;
+    (upstream, feeds)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_begun_says_in_the_metrics_why_it_was_cut_off() {
+    for reason in ["upstream_cut", "body_deadline", "body_idle", "client_gone"] {
+        let rest = match reason {
+            "body_deadline" => "timeouts: { total: 200ms, connect: 50ms }",
+            "body_idle" => "timeouts: { idle: 50ms }",
+            _ => "",
+        };
+        let (upstream, mut feeds) = beginning().await;
+        let proxy = route(upstream.address(), rest).spawn().await;
+        let mut wire = Wire::connect(proxy.address()).await;
+        wire.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        let start = wire.until("the beginning").await;
+        assert!(start.starts_with("HTTP/1.1 200 "), "{reason}: {start}");
+        let feed = feeds.recv().await.expect("the upstream was asked");
+        match reason {
+            "upstream_cut" => feed.cut().await,
+            "client_gone" => {
+                drop(wire);
+                feed.gone().await;
+                cut_off(&proxy, reason).await;
+                continue;
+            }
+            // Held, so that it is neither cut nor whole.
+            _ => feed.gone().await,
+        }
+        let rest = wire.rest().await;
+        assert!(!rest.contains("0\r\n\r\n"), "{reason}: it looks whole: {rest:?}");
+        cut_off(&proxy, reason).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

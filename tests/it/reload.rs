@@ -47,8 +47,9 @@ async fn a_hundred_reloads_under_load_fail_nothing() {
     assert_eq!(load.failures(), [""; 0]);
     assert_eq!((reloads(&sidecar, "applied"), generation(&sidecar)), (100.0, 101.0));
     assert_eq!(services[0].hits() + services[1].hits(), 600);
-    let in_flight = "outrigger_upstream_attempts_in_flight{upstream=\"u\"}";
-    assert_eq!(sidecar.metric(in_flight), 0.0);
+    let live = sidecar.app().proxy.live();
+    let set = live.snapshot.upstreams["u"].state.endpoints.load();
+    assert!(set.endpoints.iter().all(|endpoint| endpoint.in_flight() == 0));
 }
 
 #[tokio::test]

@@ -73,14 +73,16 @@ async fn trailers_pass_both_ways() {
 
 /// What a server of frames does with the first stream of its first connection.
 #[derive(Clone, Copy, PartialEq)]
-enum First {
+pub(crate) enum First {
     Refuse,
+    /// And with all that follow.
+    RefuseAll,
     GoAway,
     ResetInternally,
 }
 
 /// A server that does this with the very first request and answers 200 to all others.
-async fn after(first: First) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+pub(crate) async fn after(first: First) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let hits = Arc::new(AtomicUsize::new(0));
@@ -92,7 +94,9 @@ async fn after(first: First) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
                 let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
                     match (counted.fetch_add(1, Ordering::SeqCst), first) {
-                        (0, First::Refuse) => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                        (0, First::Refuse) | (_, First::RefuseAll) => {
+                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+                        }
                         (0, First::ResetInternally) => {
                             respond.send_reset(h2::Reason::INTERNAL_ERROR);
                         }

@@ -1,6 +1,7 @@
 //! What can be looked at.
 
 use super::*;
+use crate::upstream::endpoint::Endpoint;
 
 const PATHS: [(&str, &str); 10] = [
     ("/", "text/plain; charset=utf-8"),
@@ -84,7 +85,7 @@ fn attempts_in_flight_of_an_upstream_are_those_of_its_endpoints() {
     };
     let live = Arc::clone(&served.proxy.live());
     let set = live.snapshot.upstreams["payments"].state.endpoints.load_full();
-    let mut attempts: Vec<_> = set.endpoints.iter().map(|endpoint| endpoint.enter()).collect();
+    let mut attempts: Vec<_> = set.endpoints.iter().map(Endpoint::enter).collect();
     assert_eq!((shown("payments").as_str(), shown("spare").as_str()), ("2", "0"));
     attempts.pop();
     assert_eq!(shown("payments"), "1");
