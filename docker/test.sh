@@ -127,7 +127,8 @@ passed "without the upstream the sidecar answers for it, with a reason"
 
 # A container that holds the old address makes sure that the upstream returns under another one.
 payments=$(compose ps --all --quiet payments)
-network=$(docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' \
+names='{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}'
+network=$(docker inspect --format "$names" \
   "$payments")
 compose rm --force payments >/dev/null 2>&1
 holder=$(docker run --detach --network "$network" outrigger-test-app sleep 600)

@@ -94,7 +94,8 @@ async fn promtool_finds_no_fault_in_a_scrape() {
     let service = Service::always(200).await;
     let good = service.address;
     let child = Child::start(&format!(
-        "upstreams:\n  u: {{ endpoints: [\"{good}\"] }}\n  gone: {{ endpoints: [\"127.0.0.1:1\"] }}\n\
+        "upstreams:\n  u: {{ endpoints: [\"{good}\"] }}\n\
+         \x20 gone: {{ endpoints: [\"127.0.0.1:1\"] }}\n\
          routes:\n  - {{ name: gone, match: {{ path_prefix: /gone }}, upstream: gone }}\n\
          \x20 - {{ name: r, upstream: u }}\n"
     ))

@@ -94,7 +94,7 @@ async fn a_request_ends_in_its_own_time_whatever_it_was_doing() {
         if got.status == 504 {
             assert_eq!(got.reason(), Some("deadline"));
         } else {
-            assert_eq!(sidecar.suppressed("deadline"), 1.0);
+            assert_eq!(got.reason(), None, "the last real answer");
         }
     }
 }

@@ -194,7 +194,8 @@ impl<E: Endpoints> Choice<'_, E> {
             }
         }
         // What the draws have left out is looked at, or the one that they met would be taken
-        // without a comparison, however bad it is: with one of three unavailable once in 40 choices.
+        // without a comparison, however bad it is: with one of three unavailable once in 40
+        // choices.
         let (first, second) = match held {
             Some(held) => {
                 let other = |place: usize| place != held && self.may(place) && self.ramped(place);
