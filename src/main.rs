@@ -8,11 +8,6 @@ use outrigger::explain::Asked;
 
 mod command;
 
-/// A request costs some forty allocations, most of them in the HTTP library; this allocator halves
-/// what they cost.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A sidecar resilience proxy: timeouts, retries, breakers and limits from one YAML file.
 #[derive(Parser)]
 #[command(version, about)]
