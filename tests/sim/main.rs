@@ -121,10 +121,11 @@ fn each_rule_catches_a_proxy_that_breaks_it() {
         (Mutation::ForgetState, "reload_storm", 8),
         (Mutation::LongWait, "chaos", 9),
     ];
+    // Some breaks need a rare coincidence, such as a wait that ends just after the deadline.
+    const MOST_SEEDS: u64 = 100;
     for (mutation, name, rule) in broken {
         let scenario = Scenario::load(name);
-        // Not every run of a scenario gives the fault its occasion.
-        let caught = (0..SEEDS * 8).find_map(|seed| run(&scenario, seed, Some(mutation)).err());
+        let caught = (0..MOST_SEEDS).find_map(|seed| run(&scenario, seed, Some(mutation)).err());
         let caught = caught.unwrap_or_else(|| panic!("{mutation:?} in {name} is not caught"));
         assert_eq!(caught.broken.rule, rule, "{mutation:?}: {}", caught.broken.what);
     }

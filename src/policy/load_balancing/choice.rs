@@ -5,7 +5,6 @@
 
 use super::ring::{Ring, mix};
 use super::{Policy, SEED, Settings};
-use crate::units::Factor;
 
 /// How often two endpoints are drawn before all are looked at. With half of the endpoints
 /// unavailable, eight draws miss all others once in 256 choices.
@@ -82,8 +81,7 @@ struct Pool {
 struct Choice<'a, E> {
     pool: &'a Pool,
     endpoints: &'a E,
-    policy: Policy,
-    bound: Factor,
+    settings: &'a Settings,
     chance: Chance,
     /// Whether those that were tried may be chosen.
     again: bool,
@@ -115,10 +113,9 @@ impl Plan {
         let zone = self.zone.as_ref().filter(|zone| zone.half_available(endpoints));
         let pools = [zone, Some(&self.all)];
         let tiers = [false, true].into_iter().flat_map(|again| pools.map(|pool| (again, pool)));
-        tiers.filter_map(|(again, pool)| Some((again, pool?))).find_map(|(again, pool)| {
-            let (policy, bound) = (settings.policy, settings.bound);
-            Choice { pool, endpoints, policy, bound, chance, again }.take()
-        })
+        tiers
+            .filter_map(|(again, pool)| Some((again, pool?)))
+            .find_map(|(again, pool)| Choice { pool, endpoints, settings, chance, again }.take())
     }
 }
 
@@ -171,7 +168,7 @@ impl Pool {
 
 impl<E: Endpoints> Choice<'_, E> {
     fn take(&self) -> Option<usize> {
-        match (self.policy, &self.pool.ring) {
+        match (self.settings.policy, &self.pool.ring) {
             (Policy::RoundRobin, _) => self.in_turn(),
             (Policy::RingHash, Some(ring)) => self.on_ring(ring),
             _ => self.of_two(),
@@ -194,8 +191,8 @@ impl<E: Endpoints> Choice<'_, E> {
             }
         }
         // What the draws have left out is looked at, or the one that they met would be taken
-        // without a comparison, however bad it is: with one of three unavailable once in 40
-        // choices.
+        // without a comparison, however bad it is: with one of three unavailable that would be one
+        // choice in forty.
         let (first, second) = match held {
             Some(held) => {
                 let other = |place: usize| place != held && self.may(place) && self.ramped(place);
@@ -240,7 +237,7 @@ impl<E: Endpoints> Choice<'_, E> {
             }
         }
         // Below the mean itself the bound could not hold for all.
-        let share = self.bound.get().max(1.0) * in_flight / weight;
+        let share = self.settings.bound.get().max(1.0) * in_flight / weight;
         // A bound that is a whole number must not become the next one by the error of a product.
         let most = |place: usize| (share * self.weight(place) - ROUNDING).ceil();
         let within = |place: usize| count(self.in_flight(place)) < most(place);
@@ -277,10 +274,10 @@ impl<E: Endpoints> Choice<'_, E> {
     fn load(&self, place: usize) -> f64 {
         let weight = self.pool.weights.get(place).copied().unwrap_or(1);
         let in_flight = self.in_flight(place);
-        match self.policy {
+        match self.settings.policy {
             Policy::PeakEwma => {
                 let cost = self.index(place).and_then(|index| self.endpoints.cost(index));
-                load(cost, in_flight, weight)
+                load(self.settings, cost, in_flight, weight)
             }
             _ => count(in_flight) / f64::from(weight),
         }
@@ -326,13 +323,17 @@ impl<E: Endpoints> Choice<'_, E> {
 /// The load of an endpoint by `peak_ewma`, in nanoseconds: `cost * (in_flight / weight + 1)`.
 ///
 /// Without a cost it is nothing while nothing is in flight, so that the endpoint gets the request
-/// that measures it, and as if the cost were [`SEED`] while that one is under way.
+/// that measures it. While that one is under way it counts as a failure would, and at least as
+/// [`SEED`]: it may be one that hangs, and then must not look better than one that fails at once.
 #[must_use]
-pub fn load(cost: Option<f64>, in_flight: usize, weight: u32) -> f64 {
+pub fn load(settings: &Settings, cost: Option<f64>, in_flight: usize, weight: u32) -> f64 {
     let pending = count(in_flight) / f64::from(weight.max(1));
     match cost {
         None if in_flight == 0 => 0.0,
-        None => SEED.as_secs_f64() * 1e9 * (pending + 1.0),
+        None => {
+            let unproved = settings.failure_penalty.get().max(SEED);
+            unproved.as_secs_f64() * 1e9 * (pending + 1.0)
+        }
         Some(cost) => cost * (pending + 1.0),
     }
 }

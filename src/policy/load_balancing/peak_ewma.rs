@@ -12,8 +12,8 @@
 //! slow is tried again in the end, and its answer says whether it still is.
 //!
 //! An endpoint that has never answered has no cost. While nothing is in flight to it, it is
-//! preferred, so it gets the one request that measures it; while that is in flight it counts as
-//! slow ([`SEED`]), so it does not get a flood before the answer is there. See [`super::load`].
+//! preferred, so it gets the one request that measures it; while that is in flight it counts as if
+//! it failed, so it does not get a flood before the answer is there. See [`super::load`].
 //!
 //! The functions [`next`] and [`cost`] are the same over plain numbers, for state that is kept in
 //! atomics: the bits of the cost as `u64` (zero = never answered), and nanoseconds since any fixed
@@ -26,8 +26,9 @@ use super::Settings;
 /// The time in which the weight of what was measured falls to 1/e.
 const DECAY: Duration = Duration::from_secs(10);
 
-/// What an endpoint that has not answered yet counts as while a request to it is in flight: longer
-/// than the answers of most services, so that the others are preferred, yet short of a failure.
+/// The least that an endpoint which has not answered yet counts as while a request to it is in
+/// flight, however little a failure costs: longer than the answers of most services, so that the
+/// others are preferred.
 pub const SEED: Duration = Duration::from_secs(1);
 
 /// The longest hint of a failure that counts, so that a bad `Retry-After` does not shut out an

@@ -166,6 +166,13 @@ fn one_request_measures_a_new_endpoint_and_more_wait_for_it() {
 }
 
 #[test]
+fn one_that_has_not_answered_yet_is_no_better_than_one_that_fails() {
+    let costs = vec![Some(5e9), None];
+    let measuring = Set { costs, in_flight: vec![0, 1], ..Set::default() };
+    assert_near(&shares(Policy::PeakEwma, &[1, 1], &[], &measuring), &[1.0, 0.0], 0.0, "probing");
+}
+
+#[test]
 fn a_choice_looks_at_two_of_any_number_of_endpoints() {
     for policy in [Policy::PeakEwma, Policy::LeastRequest, Policy::RoundRobin, Policy::RingHash] {
         for weight in [1, 3] {

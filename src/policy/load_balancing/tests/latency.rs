@@ -81,11 +81,14 @@ fn a_failure_counts_as_the_longest_of_penalty_hint_and_time() {
 
 #[test]
 fn load_is_cost_times_what_would_be_waiting() {
-    assert!((load(Some(10.0), 0, 1) - 10.0).abs() < 1e-9);
-    assert!((load(Some(10.0), 3, 1) - 40.0).abs() < 1e-9);
-    assert!((load(Some(10.0), 3, 3) - 20.0).abs() < 1e-9);
-    assert!(load(None, 0, 1).abs() < 1e-9);
-    assert!((load(None, 1, 1) - 2e9).abs() < 1e-3);
+    let settings = settings(Policy::PeakEwma);
+    assert!((load(&settings, Some(10.0), 0, 1) - 10.0).abs() < 1e-9);
+    assert!((load(&settings, Some(10.0), 3, 1) - 40.0).abs() < 1e-9);
+    assert!((load(&settings, Some(10.0), 3, 3) - 20.0).abs() < 1e-9);
+    assert!(load(&settings, None, 0, 1).abs() < 1e-9);
+    assert!((load(&settings, None, 1, 1) - 10e9).abs() < 1e-3);
+    let cheap = Settings { failure_penalty: Period::from_millis(10), ..settings };
+    assert!((load(&cheap, None, 1, 1) - 2e9).abs() < 1e-3);
 }
 
 /// An endpoint of the simulation.
