@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::admission;
-use super::body::RequestBody;
+use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
 use super::error::Refusal;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
@@ -44,7 +43,7 @@ pub struct Tried {
 /// An answer's head, and what its body holds.
 pub struct Answer {
     /// The head and the body to come.
-    pub response: Response<Incoming>,
+    pub response: Response<AnswerBody>,
     /// The connection.
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
@@ -64,7 +63,7 @@ impl Answer {
         drop(in_flight);
         let mut body = response.into_body();
         if body.is_end_stream() {
-            return lease.finish();
+            return lease.finish(body);
         }
         if body.size_hint().upper().is_none_or(|upper| upper > DISCARD_BYTES) {
             return;
@@ -75,7 +74,7 @@ impl Answer {
                     return;
                 }
             }
-            lease.finish();
+            lease.finish(body);
         }));
     }
 }
@@ -156,8 +155,8 @@ pub async fn run(
 
 /// What became of the send.
 enum Ended {
-    Answered(Response<Incoming>, Lease<RequestBody>),
-    Failed(crate::upstream::error::Error<RequestBody>),
+    Answered(Response<AnswerBody>, Lease<RequestBody>),
+    Failed(crate::upstream::error::Error),
     TimedOut { deadline: bool },
 }
 

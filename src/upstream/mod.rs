@@ -3,11 +3,13 @@
 //! Knows connections and endpoints; knows no route, no retry and no breaker.
 
 pub mod address;
+pub mod answer;
 pub mod connect;
 pub mod connections;
 pub mod endpoint;
 pub mod error;
 pub mod health;
+pub mod http1;
 pub mod keeper;
 mod local;
 pub mod pool;

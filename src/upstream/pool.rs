@@ -5,28 +5,30 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::answer;
 use super::connect::connect;
 use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
+use super::http1::{Connection, Fault, Outgoing};
 use super::{LocalExecutor, Upstream};
 use crate::clock;
 use crate::config::upstream::{Pool as Settings, Protocol};
 use crate::policy::outcome::{End, Outcome};
 
-/// The largest head of an answer, near the bound on that of a request. The number of its fields has
-/// hyper's own bound, 100, for which it needs no allocation.
-const ANSWER_HEAD_BYTES: usize = 64 * 1024;
+/// The largest head of an answer over HTTP/2, the same as over HTTP/1.
+const ANSWER_HEAD_BYTES: u32 = 64 * 1024;
 /// The window that we offer on a stream and on a connection of HTTP/2, which bounds what a slow
 /// client can make us hold.
 const HTTP2_WINDOW: u32 = 256 * 1024;
@@ -45,13 +47,8 @@ struct Kept<B> {
 }
 
 struct Idle<B> {
-    connection: Http1<B>,
+    connection: Box<Connection<B>>,
     since: Instant,
-}
-
-struct Http1<B> {
-    sender: http1::SendRequest<B>,
-    opened: Instant,
 }
 
 struct Http2<B> {
@@ -59,23 +56,16 @@ struct Http2<B> {
     opened: Instant,
 }
 
-/// A connection that carries one exchange. Given back with [`Lease::finish`] once the answer has
-/// been read to its end; closed when dropped before.
+/// Where an answer comes from. The connection itself is in the answer's body, and is given back with
+/// [`Lease::finish`] once that has been read to its end; closed when dropped before.
 pub struct Lease<B> {
     pools: Rc<Pools<B>>,
     upstream: Arc<Upstream>,
     endpoint: Arc<Endpoint>,
-    connection: Carrier<B>,
 }
 
-enum Carrier<B> {
-    Http1(Http1<B>),
-    /// Other streams go on; the stream itself is reset by the drop of its body.
-    Http2,
-}
-
-/// An answer's head, and the connection that its body comes on.
-pub type Answered<B> = (Response<Incoming>, Lease<B>);
+/// An answer, and where it comes from.
+pub type Answered<B> = (Response<answer::Body<B>>, Lease<B>);
 
 impl<B> Default for Pools<B> {
     fn default() -> Self {
@@ -85,8 +75,7 @@ impl<B> Default for Pools<B> {
 
 impl<B> Pools<B>
 where
-    B: Body + Unpin + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Sends a request on a pooled connection or a new one, and waits for the answer's head.
@@ -102,71 +91,53 @@ where
         endpoint: &Arc<Endpoint>,
         request: Request<B>,
         connect_by: Instant,
-    ) -> Result<Answered<B>, Error<B>> {
+    ) -> Result<Answered<B>, Error> {
         // The rare ways are boxed, so that the common one stays small.
         if upstream.settings.protocol == Protocol::Http2 {
             return Box::pin(self.send_http2(upstream, endpoint, request, connect_by)).await;
         }
-        let mut request = request;
-        while let Some(mut connection) = self.checkout(&upstream.settings.pool, endpoint) {
-            let answering = connection.sender.try_send_request(request);
-            match answering.await {
-                Ok(response) => {
-                    let connection = Carrier::Http1(connection);
-                    return Ok((response, self.lease(upstream, endpoint, connection)));
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(broken(None, error.into_error())),
-                },
+        let mut outgoing = Outgoing::new(request);
+        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
+            match exchange(connection, outgoing).await {
+                Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
+                Err((_, Some(unsent))) => outgoing = unsent,
+                Err((fault, None)) => return Err(broken(false, Cause::Exchange(fault))),
             }
         }
-        Box::pin(self.send_on_new(upstream, endpoint, request, connect_by)).await
+        Box::pin(self.send_on_new(upstream, endpoint, outgoing, connect_by)).await
     }
 
     async fn send_on_new(
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        request: Request<B>,
+        outgoing: Outgoing<B>,
         connect_by: Instant,
-    ) -> Result<Answered<B>, Error<B>> {
-        let mut connection = match self.open_http1(upstream, endpoint, connect_by).await {
-            Ok(connection) => connection,
-            Err(error) => return Err(Error { request: Some(Box::new(request)), ..error }),
-        };
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => {
-                let connection = Carrier::Http1(connection);
-                Ok((response, self.lease(upstream, endpoint, connection)))
-            }
-            Err(mut error) => Err(broken(error.take_message(), error.into_error())),
+    ) -> Result<Answered<B>, Error> {
+        let connection = self.open_http1(upstream, endpoint, connect_by).await?;
+        match exchange(connection, outgoing).await {
+            Ok(response) => Ok((response, self.lease(upstream, endpoint))),
+            Err((fault, unsent)) => Err(broken(unsent.is_some(), Cause::Exchange(fault))),
         }
     }
 
-    fn lease(
-        self: &Rc<Self>,
-        upstream: &Arc<Upstream>,
-        endpoint: &Arc<Endpoint>,
-        connection: Carrier<B>,
-    ) -> Lease<B> {
+    fn lease(self: &Rc<Self>, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Lease<B> {
         Lease {
             pools: Rc::clone(self),
             upstream: Arc::clone(upstream),
             endpoint: Arc::clone(endpoint),
-            connection,
         }
     }
 
     /// The last connection given back that still lives; older ones stay for the sweep.
-    fn checkout(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Http1<B>> {
+    fn checkout(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Box<Connection<B>>> {
         let mut kept = self.by_endpoint.borrow_mut();
         let idle = &mut kept.get_mut(&endpoint.id)?.idle;
-        while let Some(Idle { connection, .. }) = idle.pop() {
+        while let Some(Idle { mut connection, .. }) = idle.pop() {
             let aged = settings.max_age.is_some_and(|max_age| {
-                clock::now().saturating_duration_since(connection.opened) >= *max_age
+                clock::now().saturating_duration_since(connection.opened()) >= *max_age
             });
-            if connection.sender.is_ready() && !aged {
+            if !aged && connection.is_silent() {
                 return Some(connection);
             }
         }
@@ -178,20 +149,12 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         connect_by: Instant,
-    ) -> Result<Http1<B>, Error<B>> {
+    ) -> Result<Box<Connection<B>>, Error> {
         let place = self.place(upstream, connect_by).await?;
-        let opening = async {
-            let stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
-            let handshake = http1::Builder::new()
-                .max_header_size(ANSWER_HEAD_BYTES)
-                .handshake(TokioIo::new(stream))
-                .await;
-            handshake.map_err(Cause::Http)
-        };
-        let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
+        let opening = async { connect(&endpoint.address).await.map_err(Cause::Io) };
+        let stream = opened(clock::until(connect_by, opening).await.ok())?;
         upstream.state.metrics.connections_opened.inc();
-        drive(driver, place);
-        Ok(Http1 { sender, opened: clock::now() })
+        Ok(Box::new(Connection::new(stream, place, clock::now())))
     }
 
     async fn send_http2(
@@ -200,7 +163,7 @@ where
         endpoint: &Arc<Endpoint>,
         mut request: Request<B>,
         connect_by: Instant,
-    ) -> Result<Answered<B>, Error<B>> {
+    ) -> Result<Answered<B>, Error> {
         *request.version_mut() = http::Version::HTTP_2;
         let mut fresh = false;
         loop {
@@ -211,19 +174,21 @@ where
                         fresh = true;
                         connection
                     }
-                    Err(error) => {
-                        return Err(Error { request: Some(Box::new(request)), ..error });
-                    }
+                    Err(error) => return Err(error),
                 },
             };
             let mut sender = connection.sender.clone();
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    return Ok((response, self.lease(upstream, endpoint, Carrier::Http2)));
+                    let response = response.map(answer::Body::Http2);
+                    return Ok((response, self.lease(upstream, endpoint)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => request = unsent,
-                    message => return Err(broken(message, error.into_error())),
+                    message => {
+                        let cause = Cause::Http(error.into_error());
+                        return Err(broken(message.is_some(), cause));
+                    }
                 },
             }
         }
@@ -249,7 +214,7 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         connect_by: Instant,
-    ) -> Result<Rc<Http2<B>>, Error<B>> {
+    ) -> Result<Rc<Http2<B>>, Error> {
         let place = self.place(upstream, connect_by).await?;
         let opening = async {
             let stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
@@ -257,7 +222,7 @@ where
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(HTTP2_WINDOW)
                 .initial_connection_window_size(HTTP2_WINDOW * 4)
-                .max_header_list_size(ANSWER_HEAD_BYTES as u32)
+                .max_header_list_size(ANSWER_HEAD_BYTES)
                 .handshake(TokioIo::new(stream))
                 .await;
             handshake.map_err(Cause::Http)
@@ -274,7 +239,7 @@ where
 
     /// A place under the upstream's connection limit. When there is none, an idle connection of
     /// this worker gives up its own.
-    async fn place(&self, upstream: &Arc<Upstream>, until: Instant) -> Result<Place, Error<B>> {
+    async fn place(&self, upstream: &Arc<Upstream>, until: Instant) -> Result<Place, Error> {
         let limit = upstream.settings.pool.max_connections;
         let connections = &upstream.state.connections;
         if let Some(place) = connections.try_take(limit) {
@@ -285,7 +250,6 @@ where
             end: End::ConnectTimeout,
             unsent: true,
             local_limit: true,
-            request: None,
             cause: Cause::Limit,
         })
     }
@@ -320,10 +284,14 @@ where
         put(kept);
     }
 
-    fn give_back(&self, lease_of: (&Arc<Upstream>, &Arc<Endpoint>), connection: Http1<B>) {
-        let (upstream, endpoint) = lease_of;
+    fn give_back(
+        &self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        connection: Box<Connection<B>>,
+    ) {
         let settings = &upstream.settings.pool;
-        if connection.sender.is_closed() || upstream.state.connections.wanted() {
+        if !connection.is_reusable() || upstream.state.connections.wanted() {
             return;
         }
         self.keep(upstream, endpoint, |kept| {
@@ -339,9 +307,11 @@ where
         self.by_endpoint.borrow_mut().retain(|_, kept| {
             let settings = &kept.upstream.settings.pool;
             let idle_timeout = *settings.idle_timeout;
-            kept.idle.retain(|idle| {
-                now.saturating_duration_since(idle.since) < idle_timeout
-                    && !idle.connection.sender.is_closed()
+            kept.idle.retain_mut(|idle| {
+                let stays = now.saturating_duration_since(idle.since) < idle_timeout
+                    && idle.connection.is_silent();
+                idle.connection.rest();
+                stays
             });
             if kept.shared.as_ref().is_some_and(|shared| shared.sender.is_closed()) {
                 kept.shared = None;
@@ -371,14 +341,13 @@ where
 
 impl<B> Lease<B>
 where
-    B: Body + Unpin + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Gives the connection back: the answer was read to its end.
-    pub fn finish(self) {
-        if let Carrier::Http1(connection) = self.connection {
-            self.pools.give_back((&self.upstream, &self.endpoint), connection);
+    pub fn finish(self, body: answer::Body<B>) {
+        if let answer::Body::Http1(connection) = body {
+            self.pools.give_back(&self.upstream, &self.endpoint, connection);
         }
     }
 }
@@ -406,23 +375,38 @@ fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place)
     });
 }
 
-fn opened<T, B>(result: Option<Result<T, Cause>>) -> Result<T, Error<B>> {
+/// Carries one exchange up to the answer's head. When it fails before its first byte was written,
+/// the request comes back with the fault.
+async fn exchange<B>(
+    mut connection: Box<Connection<B>>,
+    outgoing: Outgoing<B>,
+) -> Result<Response<answer::Body<B>>, (Fault, Option<Outgoing<B>>)>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    connection.begin(outgoing);
+    match poll_fn(|cx| connection.poll_head(cx)).await {
+        Ok(head) => Ok(head.map(|()| answer::Body::Http1(connection))),
+        Err(fault) => Err((fault, connection.take_unsent())),
+    }
+}
+
+fn opened<T>(result: Option<Result<T, Cause>>) -> Result<T, Error> {
     let (end, cause) = match result {
         Some(Ok(opened)) => return Ok(opened),
         Some(Err(cause)) => (End::ConnectFailure, cause),
         None => (End::ConnectTimeout, Cause::Timeout),
     };
-    Err(Error { end, unsent: true, local_limit: false, request: None, cause })
+    Err(Error { end, unsent: true, local_limit: false, cause })
 }
 
-fn broken<B>(message: Option<Request<B>>, error: hyper::Error) -> Error<B> {
-    let refused = message.is_none() && refused_by_peer(&error);
+fn broken(unsent: bool, cause: Cause) -> Error {
+    let refused = !unsent && matches!(&cause, Cause::Http(error) if refused_by_peer(error));
     Error {
         end: if refused { End::Refused } else { End::Reset },
-        unsent: message.is_some() || refused,
+        unsent: unsent || refused,
         local_limit: false,
-        request: message.map(Box::new),
-        cause: Cause::Http(error),
+        cause,
     }
 }
 

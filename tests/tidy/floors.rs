@@ -61,6 +61,7 @@ pub(crate) const HOUSE: &[Place] = &[
             "http",
             "http_body",
             "http_body_util",
+            "httparse",
             "hyper",
             "!hyper::server",
             "hyper_util::rt",

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::{RequestBody, RequestSource};
+use super::{AnswerBody, RequestBody, RequestSource};
 use crate::clock::{self, Timer};
 use crate::proxy::context::Context;
 use crate::telemetry::reason::Reason;
@@ -20,7 +19,7 @@ pub enum Body {
     /// Made here, in one piece.
     Local(Option<Bytes>, Box<Context>),
     /// Streamed from the upstream, with what the exchange holds until its end.
-    Upstream(Incoming, Option<Box<Exchange>>),
+    Upstream(AnswerBody, Option<Box<Exchange>>),
 }
 
 /// What an exchange holds until its answer's last byte.
@@ -45,7 +44,7 @@ pub struct Exchange {
 
 impl Body {
     /// An answer of the upstream.
-    pub fn upstream(incoming: Incoming, exchange: Box<Exchange>) -> Self {
+    pub fn upstream(incoming: AnswerBody, exchange: Box<Exchange>) -> Self {
         let mut body = Self::Upstream(incoming, Some(exchange));
         // An answer without a body is over with its head: its connection can be used at once.
         if body.is_end_stream() {
@@ -55,12 +54,13 @@ impl Body {
     }
 
     fn end(&mut self, reason: Option<Reason>) {
-        let exchange = match self {
-            Self::Local(_, ctx) => return ctx.end(None),
-            Self::Upstream(_, exchange) => exchange.take(),
-        };
-        if let Some(exchange) = exchange {
-            exchange.end(reason);
+        match self {
+            Self::Local(_, ctx) => ctx.end(None),
+            Self::Upstream(incoming, exchange) => {
+                if let Some(exchange) = exchange.take() {
+                    exchange.end(reason, std::mem::replace(incoming, AnswerBody::Ended));
+                }
+            }
         }
     }
 }
@@ -133,13 +133,13 @@ impl http_body::Body for Body {
 }
 
 impl Exchange {
-    fn end(mut self, reason: Option<Reason>) {
+    fn end(mut self, reason: Option<Reason>, body: AnswerBody) {
         if let Some(source) = &self.source {
             self.ctx.read_bytes = source.read_bytes();
         }
         self.ctx.end(reason);
         match reason {
-            None => self.lease.finish(),
+            None => self.lease.finish(body),
             Some(Reason::UpstreamCut) => self.lease.broke_off(clock::now()),
             Some(_) => {}
         }

@@ -1,0 +1,57 @@
+//! The body of an endpoint's answer, whatever protocol it comes by.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::error::Cause;
+use super::http1::Connection;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Body<B> {
+    /// Read from the connection that it owns.
+    Http1(Box<Connection<B>>),
+    /// A stream of a connection that it shares.
+    Http2(Incoming),
+    /// Over, and the connection is given back.
+    Ended,
+}
+
+impl<B> http_body::Body for Body<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match self.get_mut() {
+            Self::Http1(connection) => connection.poll_frame(cx).map_err(Cause::Exchange),
+            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Cause::Http),
+            Self::Ended => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.is_ended(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+            Self::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(connection) => connection.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
+            Self::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
