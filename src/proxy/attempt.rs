@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -25,6 +25,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::message::{Message, OwnFields};
 use crate::upstream::pool::Lease;
 
 /// The end of an attempt that has none: longer than any period of the configuration.
@@ -132,18 +133,12 @@ pub async fn run(
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
 
-    let mut request = outbound.request(upstream.settings.protocol);
-    if let Some(remaining) = remaining {
-        deadline_fields::write_deadline(request.headers_mut(), remaining, ctx.grpc);
-    }
-    let before = ctx.inbound_attempts + ctx.attempts - 1;
-    if before > 0 {
-        attempt_fields::write_attempts(request.headers_mut(), before, ctx.grpc);
-    }
+    let own = own_fields(ctx, outbound.headers(), remaining);
     let mut underway =
         Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began: now };
     let connect_by = timeout::connect_deadline(timeouts, now, end);
-    let ended = send(ctx, upstream, &endpoint, request, connect_by, end).await;
+    let message = outbound.message(&own);
+    let ended = send(ctx, upstream, &endpoint, message, connect_by, end).await;
     let now = clock::now();
     let latency = now.saturating_duration_since(underway.began);
     let in_flight = underway.in_flight.take();
@@ -151,6 +146,19 @@ pub async fn run(
     drop(underway);
     let tried = classify(ctx, ended, in_flight, latency, outbound);
     settle(upstream, &endpoint, breaker, pass, tried, now)
+}
+
+/// What this attempt tells the upstream of itself: how much time it has, and how many came before.
+fn own_fields(ctx: &Context, headers: &HeaderMap, remaining: Option<Duration>) -> OwnFields {
+    let mut own = OwnFields::default();
+    if let Some(remaining) = remaining {
+        deadline_fields::write_deadline(&mut own, headers, remaining, ctx.grpc);
+    }
+    let before = ctx.inbound_attempts + ctx.attempts - 1;
+    if before > 0 {
+        attempt_fields::write_attempts(&mut own, before, ctx.grpc);
+    }
+    own
 }
 
 /// What became of the send.
@@ -164,14 +172,14 @@ async fn send(
     ctx: &Context,
     upstream: &Arc<Upstream>,
     endpoint: &Arc<Endpoint>,
-    request: Request<RequestBody>,
+    message: Message<'_, RequestBody>,
     connect_by: Instant,
     end: Option<Instant>,
 ) -> Ended {
     // Nothing is bound to a name before its await: the future would hold it twice.
     let by = end.unwrap_or(connect_by + NEVER);
     let pools = &ctx.worker.pools;
-    match clock::until(by, pools.send(upstream, endpoint, request, connect_by)).await {
+    match clock::until(by, pools.send(upstream, endpoint, message, connect_by)).await {
         Ok(Ok((response, lease))) => Ended::Answered(response, lease),
         Ok(Err(error)) => Ended::Failed(error),
         Err(_) => Ended::TimedOut { deadline: end == ctx.deadline },

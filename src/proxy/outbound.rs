@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{HeaderMap, Method, Uri};
 
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
-use super::headers::hop;
-use crate::config::upstream::Protocol;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::message::{Message, OwnFields};
 
 /// The most attempts of a request, and so endpoints to remember; the configuration allows no more.
 const TRIED_MAX: usize = 10;
@@ -20,8 +19,6 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     source: Option<RequestSource>,
-    /// Whether another attempt may follow, so that the head must be kept.
-    repeatable: bool,
     tried: [u64; TRIED_MAX],
     tried_count: usize,
 }
@@ -33,9 +30,8 @@ impl Outbound {
         uri: Uri,
         headers: HeaderMap,
         source: Option<RequestSource>,
-        repeatable: bool,
     ) -> Self {
-        Self { method, uri, headers, source, repeatable, tried: [0; TRIED_MAX], tried_count: 0 }
+        Self { method, uri, headers, source, tried: [0; TRIED_MAX], tried_count: 0 }
     }
 
     /// The header fields.
@@ -56,21 +52,10 @@ impl Outbound {
         }
     }
 
-    /// The request for the next attempt.
-    pub fn request(&mut self, protocol: Protocol) -> Request<RequestBody> {
+    /// The request as the next attempt sends it, with fields of its own.
+    pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
-        let mut request = Request::new(body);
-        let headers = &mut self.headers;
-        *request.headers_mut() =
-            if self.repeatable { headers.clone() } else { std::mem::take(headers) };
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        if protocol == Protocol::Http2 {
-            name_authority(&mut request);
-        } else {
-            hop::name_te_for_http1(request.headers_mut());
-        }
-        request
+        Message { method: &self.method, uri: &self.uri, headers: &self.headers, own, body }
     }
 
     /// Whether the body, if there is one, can be sent once more.
@@ -98,17 +83,5 @@ impl From<Failure> for Refusal {
                 Self::bad_request("the request's body broke off")
             }
         }
-    }
-}
-
-/// HTTP/2 carries the host in `:authority` (RFC 9113, 8.3.1), which is taken from the URI.
-fn name_authority(request: &mut Request<RequestBody>) {
-    *request.version_mut() = Version::HTTP_2;
-    let Some(host) = request.headers_mut().remove(http::header::HOST) else { return };
-    let mut parts = request.uri().clone().into_parts();
-    parts.scheme = Some(http::uri::Scheme::HTTP);
-    parts.authority = http::uri::Authority::from_maybe_shared(host).ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
     }
 }

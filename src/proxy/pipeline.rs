@@ -287,7 +287,7 @@ fn prepare(
     site.forwarding.request(&mut parts.headers, &ctx.peer.client, false, parts.version);
     let uri = target_of(matched, &mut parts)?;
     route.request_ops.apply(&mut parts.headers);
-    Ok(Outbound::new(parts.method, uri, parts.headers, source, repeatable))
+    Ok(Outbound::new(parts.method, uri, parts.headers, source))
 }
 
 /// The target for the upstream, and `Host` as the route says.

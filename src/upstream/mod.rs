@@ -12,6 +12,7 @@ pub mod health;
 pub mod http1;
 pub mod keeper;
 mod local;
+pub mod message;
 pub mod pool;
 pub mod resolve;
 pub mod set;

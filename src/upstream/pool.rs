@@ -4,14 +4,13 @@
 //! lock. The last connection used is the first one used again: the others grow idle and are closed.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body::Body;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +21,7 @@ use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
+use super::message::Message;
 use super::{LocalExecutor, Upstream};
 use crate::clock;
 use crate::config::upstream::{Pool as Settings, Protocol};
@@ -35,7 +35,7 @@ const HTTP2_WINDOW: u32 = 256 * 1024;
 
 /// The connections of one worker.
 pub struct Pools<B> {
-    by_endpoint: RefCell<HashMap<u64, Kept<B>>>,
+    by_endpoint: RefCell<foldhash::HashMap<u64, Kept<B>>>,
 }
 
 /// What is kept to one endpoint.
@@ -69,7 +69,7 @@ pub type Answered<B> = (Response<answer::Body<B>>, Lease<B>);
 
 impl<B> Default for Pools<B> {
     fn default() -> Self {
-        Self { by_endpoint: RefCell::new(HashMap::new()) }
+        Self { by_endpoint: RefCell::default() }
     }
 }
 
@@ -89,14 +89,14 @@ where
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        request: Request<B>,
+        message: Message<'_, B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
         // The rare ways are boxed, so that the common one stays small.
         if upstream.settings.protocol == Protocol::Http2 {
-            return Box::pin(self.send_http2(upstream, endpoint, request, connect_by)).await;
+            return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
         }
-        let mut outgoing = Outgoing::new(request);
+        let mut outgoing = Outgoing::new(message);
         while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
             match exchange(connection, outgoing).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
@@ -161,10 +161,10 @@ where
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        mut request: Request<B>,
+        message: Message<'_, B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        *request.version_mut() = http::Version::HTTP_2;
+        let mut request = message.into_http2();
         let mut fresh = false;
         loop {
             let connection = match self.shared(&upstream.settings.pool, endpoint) {

@@ -56,6 +56,7 @@ pub(crate) const HOUSE: &[Place] = &[
             "arc_swap",
             "bytes",
             "fastrand",
+            "foldhash",
             "h2",
             "hickory_resolver",
             "http",

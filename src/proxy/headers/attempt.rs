@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::{GRPC_PREVIOUS_ATTEMPTS, RETRY_ATTEMPT};
+use crate::upstream::message::OwnFields;
 
 /// The largest number that is believed and written; what decides is whether it is 0, 1 or more.
 pub const ATTEMPTS_MAX: u32 = 1000;
@@ -25,20 +26,13 @@ fn read(headers: &HeaderMap, name: &HeaderName) -> u32 {
 }
 
 /// Writes how often the request was sent before: `attempts` is what came in
-/// ([`read_attempts`]) plus our own retries so far. 0 is written as no field at all.
-pub fn write_attempts(headers: &mut HeaderMap, attempts: u32, grpc: bool) {
-    write(headers, &RETRY_ATTEMPT, attempts);
+/// ([`read_attempts`]) plus our own retries so far.
+pub fn write_attempts(own: &mut OwnFields, attempts: u32, grpc: bool) {
+    let value = HeaderValue::from(attempts.min(ATTEMPTS_MAX));
     if grpc {
-        write(headers, &GRPC_PREVIOUS_ATTEMPTS, attempts);
+        own.set(&GRPC_PREVIOUS_ATTEMPTS, value.clone());
     }
-}
-
-fn write(headers: &mut HeaderMap, name: &HeaderName, attempts: u32) {
-    if attempts == 0 {
-        headers.remove(name);
-    } else {
-        headers.insert(name.clone(), HeaderValue::from(attempts.min(ATTEMPTS_MAX)));
-    }
+    own.set(&RETRY_ATTEMPT, value);
 }
 
 #[cfg(test)]

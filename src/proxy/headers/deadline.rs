@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use super::names::{ENVOY_EXPECTED_TIMEOUT_MS, GRPC_TIMEOUT, REQUEST_TIMEOUT_MS};
+use crate::upstream::message::OwnFields;
 
 /// The longest deadline that is taken as said; a longer one is taken as this, so that adding one to
 /// an instant cannot overflow. 366 days.
@@ -40,15 +41,20 @@ pub fn read_deadline(headers: &HeaderMap) -> Option<Duration> {
 /// Writes how much time is left: `x-request-timeout-ms` always; Envoy's field where the request
 /// brought it; `grpc-timeout` for gRPC requests. Milliseconds are rounded down, because the next
 /// hop must end before we do, but never to 0, which some recipients read as no limit.
-pub fn write_deadline(headers: &mut HeaderMap, remaining: Duration, is_grpc: bool) {
+pub fn write_deadline(
+    own: &mut OwnFields,
+    headers: &HeaderMap,
+    remaining: Duration,
+    is_grpc: bool,
+) {
     let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1);
     let value = HeaderValue::from(ms);
     if headers.contains_key(&ENVOY_EXPECTED_TIMEOUT_MS) {
-        headers.insert(ENVOY_EXPECTED_TIMEOUT_MS.clone(), value.clone());
+        own.set(&ENVOY_EXPECTED_TIMEOUT_MS, value.clone());
     }
-    headers.insert(REQUEST_TIMEOUT_MS.clone(), value);
+    own.set(&REQUEST_TIMEOUT_MS, value);
     if is_grpc && let Ok(value) = HeaderValue::from_str(&format_grpc_timeout(remaining)) {
-        headers.insert(GRPC_TIMEOUT.clone(), value);
+        own.set(&GRPC_TIMEOUT, value);
     }
 }
 

@@ -107,14 +107,6 @@ pub(super) fn connection_specific(name: &str) -> bool {
         || matches!(name, "keep-alive" | "proxy-connection")
 }
 
-/// Puts `TE` into `Connection` when the request has one, as RFC 9110, 10.1.4 demands of an HTTP/1.1
-/// sender. Not for HTTP/2, where `te: trailers` stands alone.
-pub fn name_te_for_http1(headers: &mut HeaderMap) {
-    if headers.contains_key(TE) {
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
-}
-
 fn strip_named(headers: &mut HeaderMap) {
     // Cloned values share their bytes, and of the usual values none is collected.
     let lists: Vec<HeaderValue> =

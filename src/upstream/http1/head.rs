@@ -42,8 +42,8 @@ pub(super) enum Framing {
 /// Where a field stands in the buffer.
 #[derive(Clone, Copy)]
 struct Place {
-    name: (usize, usize),
-    value: (usize, usize),
+    name: (u32, u32),
+    value: (u32, u32),
 }
 
 /// Takes a head out of the buffer; `None` while it is not all there. `scanned` bytes were seen
@@ -74,9 +74,10 @@ pub(super) fn take(
     let status = status.ok_or(Fault::Answer("its status is not one of HTTP"))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let start = buffer.as_ptr() as usize;
+    // A head is far smaller than what 32 bits count.
     let within = |text: &[u8]| {
-        let from = text.as_ptr() as usize - start;
-        (from, from + text.len())
+        let from = (text.as_ptr() as usize - start) as u32;
+        (from, from + text.len() as u32)
     };
     for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
         *place = Place { name: within(field.name.as_bytes()), value: within(field.value) };
@@ -121,9 +122,9 @@ fn read(
     let mut headers = HeaderMap::with_capacity(places.len());
     let mut said = Said::default();
     for place in places {
-        let name = bytes.get(place.name.0..place.name.1).unwrap_or_default();
+        let name = bytes.get(place.name.0 as usize..place.name.1 as usize).unwrap_or_default();
         let name = HeaderName::from_bytes(name).map_err(|_| BAD_FIELD)?;
-        let value = bytes.slice(place.value.0..place.value.1);
+        let value = bytes.slice(place.value.0 as usize..place.value.1 as usize);
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| BAD_FIELD)?;
         if said.note(&name, &value)? {
             headers.append(name, value);

@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, Request};
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::Fault;
 use super::chunked::FORBIDDEN;
+use crate::upstream::message::{Message, OwnFields};
 
 /// Room for the head of a usual request, so that its buffer need not grow.
 const HEAD_ROOM: usize = 512;
@@ -50,24 +51,24 @@ where
 {
     /// Writes the head down. The body's framing is ours, whatever the fields say: by length where
     /// it is known, in chunks where it is not.
-    pub fn new(request: Request<B>) -> Self {
-        let (parts, body) = request.into_parts();
+    pub fn new(message: Message<'_, B>) -> Self {
+        let Message { method, uri, headers, own, body } = message;
         let framing = match body.size_hint().exact() {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         };
         let body = (!body.is_end_stream()).then_some(body);
         let mut lead = Vec::with_capacity(HEAD_ROOM);
-        lead.extend_from_slice(parts.method.as_str().as_bytes());
+        lead.extend_from_slice(method.as_str().as_bytes());
         lead.push(b' ');
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
         lead.extend_from_slice(path.as_bytes());
         lead.extend_from_slice(b" HTTP/1.1\r\n");
-        let announced = put_fields(&mut lead, &parts.headers);
+        let announced = put_fields(&mut lead, headers, own);
         match framing {
             _ if body.is_none() => {
                 // Without it some servers wait for a body, or refuse (RFC 9110, 8.6).
-                if announced || takes_body(&parts.method) {
+                if announced || takes_body(method) {
                     lead.extend_from_slice(b"content-length: 0\r\n");
                 }
             }
@@ -75,7 +76,7 @@ where
             Framing::Chunked => lead.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         lead.extend_from_slice(b"\r\n");
-        let asks_for_head = parts.method == Method::HEAD;
+        let asks_for_head = *method == Method::HEAD;
         let (piece, tail) = (Bytes::new(), b"".as_slice());
         Self { lead, led: 0, piece, tail, body, framing, started: false, asks_for_head }
     }
@@ -215,13 +216,22 @@ where
 }
 
 /// Writes the fields, but for those that delimit the body; whether one of those was there.
-fn put_fields(lead: &mut Vec<u8>, headers: &HeaderMap) -> bool {
+fn put_fields(lead: &mut Vec<u8>, headers: &HeaderMap, own: &OwnFields) -> bool {
     let mut announced = false;
     for (name, value) in headers {
         if *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING {
             announced = true;
             continue;
         }
+        if *name == TE {
+            // What an HTTP/1 sender must add to it (RFC 9110, 10.1.4).
+            lead.extend_from_slice(b"connection: te\r\n");
+        }
+        if !own.has(name) {
+            put_field(lead, name, value.as_bytes());
+        }
+    }
+    for (name, value) in own.iter() {
         put_field(lead, name, value.as_bytes());
     }
     announced

@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use super::super::tests::{any_value, lines, map};
 use super::*;
 
+/// The fields as the next hop reads them.
+fn write(headers: &mut HeaderMap, remaining: Duration, is_grpc: bool) {
+    let mut own = OwnFields::default();
+    write_deadline(&mut own, headers, remaining, is_grpc);
+    own.apply(headers);
+}
+
 #[test]
 fn milliseconds() {
     let ms = Duration::from_millis;
@@ -80,9 +87,9 @@ fn the_least_of_all_fields_is_the_deadline() {
 #[test]
 fn what_is_left_is_written_rounded_down_and_never_nothing() {
     let mut headers = HeaderMap::new();
-    write_deadline(&mut headers, Duration::from_micros(1999), false);
+    write(&mut headers, Duration::from_micros(1999), false);
     assert_eq!(lines(&headers), [("x-request-timeout-ms", "1")]);
-    write_deadline(&mut headers, Duration::ZERO, false);
+    write(&mut headers, Duration::ZERO, false);
     assert_eq!(lines(&headers), [("x-request-timeout-ms", "1")]);
 }
 
@@ -93,7 +100,7 @@ fn every_attempt_replaces_what_the_one_before_said() {
         ("grpc-timeout", "9S"),
         ("x-request-timeout-ms", "9000"),
     ]);
-    write_deadline(&mut headers, Duration::from_millis(700), true);
+    write(&mut headers, Duration::from_millis(700), true);
     let wanted = [
         ("grpc-timeout", "700000u"),
         ("x-envoy-expected-rq-timeout-ms", "700"),
@@ -119,7 +126,7 @@ proptest! {
     #[test]
     fn a_hop_never_lengthens_a_deadline(ms in 1..100_000_000_u64, grpc in any::<bool>()) {
         let mut headers = HeaderMap::new();
-        write_deadline(&mut headers, Duration::from_millis(ms), grpc);
+        write(&mut headers, Duration::from_millis(ms), grpc);
         prop_assert!(read_deadline(&headers).unwrap() <= Duration::from_millis(ms));
     }
 

@@ -84,16 +84,6 @@ fn rfc9110_10_1_4_only_te_trailers_passes() {
 }
 
 #[test]
-fn te_is_named_again_for_an_http1_upstream_and_only_then() {
-    let mut headers = stripped(&[("te", "trailers")]);
-    name_te_for_http1(&mut headers);
-    assert_eq!(lines(&headers), [("connection", "te"), ("te", "trailers")]);
-    let mut none = HeaderMap::new();
-    name_te_for_http1(&mut none);
-    assert!(none.is_empty());
-}
-
-#[test]
 fn trailer_passes_because_trailers_do() {
     let headers = stripped(&[("trailer", "grpc-status"), ("connection", "trailer")]);
     assert_eq!(lines(&headers), [("trailer", "grpc-status")]);

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+static LEFT: HeaderName = HeaderName::from_static("x-left");
+
 /// A body of prepared frames; `None` among them is a wait.
 struct Frames {
     frames: VecDeque<Option<Result<Frame<Bytes>, ()>>>,
@@ -107,13 +109,17 @@ fn request(
     fields: &[(&'static str, &'static str)],
     body: Frames,
 ) -> Outgoing<Frames> {
-    let mut request = Request::new(body);
-    *request.method_mut() = method.parse().expect("a method");
-    *request.uri_mut() = "/a?b".parse().expect("a target");
+    let mut headers = HeaderMap::new();
     for (name, value) in fields {
-        request.headers_mut().append(*name, HeaderValue::from_static(value));
+        headers.append(*name, HeaderValue::from_static(value));
     }
-    Outgoing::new(request)
+    message(method, &headers, &OwnFields::default(), body)
+}
+
+fn message(method: &str, headers: &HeaderMap, own: &OwnFields, body: Frames) -> Outgoing<Frames> {
+    let method = method.parse().expect("a method");
+    let uri = http::Uri::from_static("/a?b");
+    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body })
 }
 
 fn written(mut outgoing: Outgoing<Frames>) -> String {
@@ -131,6 +137,22 @@ fn a_request_without_a_body_is_one_write() {
     assert!(outgoing.started());
     assert_eq!(sink.writes, 1);
     assert_eq!(sink.bytes, b"GET /a?b HTTP/1.1\r\nhost: x\r\na: 1\r\na: 2\r\n\r\n");
+}
+
+#[test]
+fn an_attempts_own_fields_replace_those_of_the_same_name() {
+    let (mut headers, mut own) = (HeaderMap::new(), OwnFields::default());
+    headers.append("x-left", HeaderValue::from_static("9"));
+    headers.append("a", HeaderValue::from_static("b"));
+    own.set(&LEFT, HeaderValue::from_static("5"));
+    let text = written(message("GET", &headers, &own, Frames::of(&[])));
+    assert_eq!(text, "GET /a?b HTTP/1.1\r\na: b\r\nx-left: 5\r\n\r\n");
+}
+
+#[test]
+fn te_is_named_in_connection() {
+    let text = written(request("GET", &[("te", "trailers")], Frames::of(&[])));
+    assert!(text.contains("\r\nconnection: te\r\nte: trailers\r\n"), "{text}");
 }
 
 #[test]

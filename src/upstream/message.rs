@@ -1,0 +1,79 @@
+//! A request as it is handed to a connection.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
+
+/// A request to send. Its head is borrowed, since another attempt may send it again.
+#[derive(Debug)]
+pub struct Message<'a, B> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its target.
+    pub uri: &'a Uri,
+    /// Its fields.
+    pub headers: &'a HeaderMap,
+    /// Fields that are this attempt's own.
+    pub own: &'a OwnFields,
+    /// Its body.
+    pub body: B,
+}
+
+/// The most fields that an attempt has of its own.
+const OWN_MAX: usize = 6;
+
+/// Fields that are one attempt's own, such as the time that it has left. They stand in the place of
+/// those of the same name.
+#[derive(Debug, Default)]
+pub struct OwnFields {
+    fields: [Option<(&'static HeaderName, HeaderValue)>; OWN_MAX],
+    count: usize,
+}
+
+impl OwnFields {
+    /// Adds a field. There is room for every field that the proxy writes; what is beyond is lost.
+    pub fn set(&mut self, name: &'static HeaderName, value: HeaderValue) {
+        if let Some(place) = self.fields.get_mut(self.count) {
+            *place = Some((name, value));
+            self.count += 1;
+        }
+    }
+
+    /// The fields.
+    pub fn iter(&self) -> impl Iterator<Item = &(&'static HeaderName, HeaderValue)> {
+        self.fields.iter().map_while(Option::as_ref)
+    }
+
+    /// Puts them among the others.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.iter() {
+            headers.insert(*name, value.clone());
+        }
+    }
+
+    /// Whether there is one of this name.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.iter().any(|(own, _)| *own == name)
+    }
+}
+
+impl<B> Message<'_, B> {
+    /// The request for HTTP/2, which carries the host in `:authority` (RFC 9113, 8.3.1), and that
+    /// is taken from the target.
+    pub fn into_http2(self) -> Request<B> {
+        let mut request = Request::new(self.body);
+        *request.version_mut() = Version::HTTP_2;
+        *request.method_mut() = self.method.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(self.headers);
+        self.own.apply(headers);
+        let host = headers.remove(header::HOST);
+        let authority = host.and_then(|host| uri::Authority::from_maybe_shared(host).ok());
+        let mut parts = self.uri.clone().into_parts();
+        parts.authority = authority.or(parts.authority);
+        parts.scheme = Some(uri::Scheme::HTTP);
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| self.uri.clone());
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests;
