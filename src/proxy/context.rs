@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Uri, Version};
 
+use super::headers::names::REQUEST_ID;
+use super::headers::seen::{Fields, Seen};
+use super::headers::{attempt, deadline};
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
@@ -37,7 +40,9 @@ pub struct Context {
     pub method: Method,
     /// Its target as the client wrote it.
     pub uri: Uri,
-    /// Its host, for the log.
+    /// The header fields that it came with, of those that matter here.
+    pub fields: Fields,
+    /// Its first `Host`, as it came.
     pub host: Option<http::HeaderValue>,
     /// The protocol that it came with.
     pub version: Version,
@@ -57,8 +62,8 @@ pub struct Context {
     pub request_id: Option<http::HeaderValue>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
-    /// The name of its upstream.
-    pub upstream: Option<Arc<str>>,
+    /// The place of its upstream among its route's.
+    pub target: Option<usize>,
     /// The status that was answered.
     pub status: Option<u16>,
     /// Why we answered ourselves, if we did.
@@ -74,6 +79,8 @@ impl Context {
     /// The context of a request whose head has been read.
     pub fn begin<B>(worker: &Rc<Worker>, peer: &Rc<Peer>, request: &http::Request<B>) -> Box<Self> {
         let start = peer.activity.begin(clock::now);
+        let Seen { fields, host } = Seen::of(request.headers());
+        let request_id = fields.any(Fields::REQUEST_ID).then(|| request.headers().get(&REQUEST_ID));
         Box::new(Self {
             worker: Rc::clone(worker),
             peer: Rc::clone(peer),
@@ -83,17 +90,18 @@ impl Context {
             site: None,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            host: request.headers().get(http::header::HOST).cloned(),
+            fields,
+            host: host.cloned(),
             version: request.version(),
-            grpc: super::headers::is_grpc(request.headers()),
+            grpc: fields.any(Fields::GRPC),
             inbound_attempts: 0,
             attempts: 0,
             suppressed: None,
             would: Vec::new(),
             grpc_status: None,
-            request_id: request.headers().get("x-request-id").cloned(),
+            request_id: request_id.flatten().cloned(),
             endpoint: None,
-            upstream: None,
+            target: None,
             status: None,
             reason: None,
             sent_bytes: 0,
@@ -104,10 +112,13 @@ impl Context {
 
     /// Enters the route: from here on the request counts as its own, under its deadline.
     pub fn enter(&mut self, route: Arc<Route>, site: Arc<Site>, headers: &HeaderMap) {
-        let caller = super::headers::deadline::read_deadline(headers);
+        let told = self.fields.any(Fields::DEADLINE);
+        let caller = if told { deadline::read_deadline(headers) } else { None };
         self.deadline =
             crate::policy::timeout::deadline(&route.settings.timeouts, self.start, caller);
-        self.inbound_attempts = super::headers::attempt::read_attempts(headers);
+        if self.fields.any(Fields::ATTEMPTS) {
+            self.inbound_attempts = attempt::read_attempts(headers);
+        }
         route.metrics.in_flight.inc();
         self.route = Some(route);
         self.site = Some(site);
@@ -159,7 +170,7 @@ impl Context {
             path: self.uri.path(),
             request_id,
             route: self.route.as_ref().map(|route| &*route.name),
-            upstream: self.upstream.as_deref(),
+            upstream: self.upstream(),
             endpoint: self.endpoint.as_ref().map(|endpoint| &*endpoint.name),
             status: self.status,
             grpc_status: self.grpc_status,
@@ -172,6 +183,12 @@ impl Context {
             bytes_out: self.sent_bytes,
         };
         self.worker.proxy.access_log.write(format, &access);
+    }
+
+    /// The name of its upstream, once chosen.
+    pub fn upstream(&self) -> Option<&str> {
+        let target = self.route.as_ref()?.targets.get(self.target?)?;
+        Some(&target.upstream.name)
     }
 
     /// Counts and notes what a policy in observe mode would have done.

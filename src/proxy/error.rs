@@ -66,7 +66,7 @@ impl Refusal {
         ctx.reason = Some(self.reason);
         let detail = Detail {
             route: ctx.route.as_ref().map(|route| &*route.name),
-            upstream: ctx.upstream.as_deref(),
+            upstream: ctx.upstream(),
             retry_after: self.retry_after,
             detail: self.detail,
             rate_limit: self.rate_limit,

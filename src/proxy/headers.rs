@@ -1,7 +1,7 @@
 //! Header fields on their way through: which end here, which are refused, which are written.
 //!
 //! Each file is one subject and every function is pure: maps, times and random numbers come in as
-//! arguments. The order on the way in is [`framing::ambiguous_framing`] and
+//! arguments. The order on the way in is [`seen::Seen::of`], [`framing::ambiguous_framing`] and
 //! [`framing::settle_host`], then [`hop::strip_hop_by_hop`], then [`trust::strip_untrusted`] on
 //! sides that are not believed; only then may anything read or write a field, so that no field
 //! named by a client's `Connection` can take away what we wrote.
@@ -13,6 +13,7 @@ pub mod framing;
 pub mod hint;
 pub mod hop;
 pub mod names;
+pub mod seen;
 pub mod trust;
 
 use http::HeaderMap;
@@ -22,9 +23,12 @@ use http::header::CONTENT_TYPE;
 /// message format (`+proto`) or parameter. gRPC-Web is not gRPC: its status travels in the body.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+fn is_grpc_type(value: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let Some((start, rest)) = value.as_bytes().split_at_checked(GRPC.len()) else { return false };
+    let Some((start, rest)) = value.split_at_checked(GRPC.len()) else { return false };
     start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
+use http::{Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
 use super::Live;
@@ -15,6 +15,7 @@ use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::context::Context;
 use super::error::Refusal;
+use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::outbound::Outbound;
 use super::peer::Peer;
@@ -67,15 +68,15 @@ fn admit(
     let (mut parts, body) = request.into_parts();
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
-    check_head(site, &parts)?;
+    let seen = Seen { fields: ctx.fields, host: ctx.host.as_ref() };
+    check_head(site, &parts, &seen)?;
     if !site.trusted {
         trust::strip_untrusted(&mut parts.headers);
     }
     framing::settle_host(&parts.uri, &mut parts.headers);
-    let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let wanted = Wanted {
         listener: index,
-        host: host.unwrap_or_default(),
+        host: framing::host_of(&parts.uri, seen.host),
         path: parts.uri.path(),
         query: parts.uri.query(),
         method: &parts.method,
@@ -87,8 +88,7 @@ fn admit(
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
     let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
-    let chosen = route.targets.get(target).ok_or(Reason::NoEndpoint)?;
-    ctx.upstream = Some(Arc::clone(&chosen.upstream.name));
+    ctx.target = Some(target);
     let names = match &route.rewrite {
         Some(_) => snapshot.matcher.capture_names(found.index),
         None => &[],
@@ -98,11 +98,11 @@ fn admit(
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
-fn check_head(site: &Site, parts: &request::Parts) -> Result<(), Refusal> {
+fn check_head(site: &Site, parts: &request::Parts, seen: &Seen<'_>) -> Result<(), Refusal> {
     if site.head_too_large(parts) {
         return Err(Reason::HeadersTooLarge.into());
     }
-    if let Some(detail) = framing::ambiguous_framing(parts) {
+    if let Some(detail) = framing::ambiguous_framing(parts, seen) {
         return Err(Refusal::bad_request(detail));
     }
     if parts.method == Method::CONNECT {
@@ -281,9 +281,12 @@ fn prepare(
     let bounds =
         Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
     let source = RequestSource::new(body, bounds);
-    hop::strip_hop_by_hop(&mut parts.headers);
-    // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the body.
-    parts.headers.remove(http::header::EXPECT);
+    hop::strip_hop_by_hop(&mut parts.headers, ctx.fields);
+    if ctx.fields.any(Fields::EXPECT) {
+        // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the
+        // body.
+        parts.headers.remove(http::header::EXPECT);
+    }
     site.forwarding.request(&mut parts.headers, &ctx.peer.client, false, parts.version);
     let uri = target_of(matched, &mut parts)?;
     route.request_ops.apply(&mut parts.headers);
@@ -309,11 +312,14 @@ fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Respon
     let Journey { route, outbound, .. } = *journey;
     ctx.status = Some(response.status().as_u16());
     ctx.grpc_status = if ctx.grpc { hint::grpc_status(response.headers()) } else { None };
-    let streams = streams_on(response.headers(), ctx.grpc);
+    let fields = Seen::of(response.headers()).fields;
+    // An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time:
+    // only the idle timeout ends it.
+    let streams = ctx.grpc || fields.any(Fields::EVENTS);
     let version = response.version();
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    hop::strip_hop_by_hop(headers);
+    hop::strip_hop_by_hop(headers, fields);
     if let Some(site) = &ctx.site {
         site.forwarding.response(headers, version);
         if site.last_request(&ctx.peer) && ctx.version < Version::HTTP_2 {
@@ -332,12 +338,4 @@ fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Respon
         source: outbound.into_source(),
     });
     response.map(|incoming| Body::upstream(incoming, exchange))
-}
-
-/// An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time:
-/// only the idle timeout ends it.
-fn streams_on(headers: &HeaderMap, grpc: bool) -> bool {
-    grpc || headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }

@@ -8,16 +8,27 @@ use std::net::Ipv6Addr;
 /// `Host` lines look after somebody joined them.
 #[must_use]
 pub fn valid_host(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
-    let (host_ok, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, after)) = rest.split_once(']') else { return false };
-        (address.parse::<Ipv6Addr>().is_ok(), after)
-    } else {
-        let end = text.find(':').unwrap_or(text.len());
-        let (name, after) = text.split_at(end);
-        (!name.is_empty() && valid_name(name.as_bytes()), after)
+    let mut rest = match text {
+        [] | [b':', ..] => return false,
+        [b'[', rest @ ..] => return valid_address(rest),
+        text => text,
     };
-    host_ok && valid_port(port)
+    loop {
+        rest = match rest {
+            [byte, tail @ ..] if PLAIN[usize::from(*byte)] => tail,
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                tail
+            }
+            after => return valid_port(after),
+        };
+    }
+}
+
+/// An IPv6 address, the closing bracket and what follows it.
+fn valid_address(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let Some((address, after)) = text.split_once(']') else { return false };
+    address.parse::<Ipv6Addr>().is_ok() && valid_port(after.as_bytes())
 }
 
 /// The bytes that stand for themselves in a registered name.
@@ -33,28 +44,22 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-fn valid_name(name: &[u8]) -> bool {
-    let mut rest = name;
-    while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]) {
-        rest = match rest.get(at..) {
-            Some([b'%', high, low, tail @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                tail
-            }
-            _ => return false,
-        };
-    }
-    true
-}
-
 /// `after` is empty or begins with the colon; a colon without digits is allowed by the grammar.
-fn valid_port(after: &str) -> bool {
-    match after.strip_prefix(':') {
-        None => after.is_empty(),
-        Some(digits) => {
-            digits.is_empty()
-                || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok())
+fn valid_port(after: &[u8]) -> bool {
+    let digits = match after {
+        [] => return true,
+        [b':', digits @ ..] => digits,
+        _ => return false,
+    };
+    let mut port = 0_u32;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return false;
+        }
+        port = port * 10 + u32::from(digit - b'0');
+        if port > u32::from(u16::MAX) {
+            return false;
         }
     }
+    true
 }

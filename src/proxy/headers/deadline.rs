@@ -48,14 +48,33 @@ pub fn write_deadline(
     is_grpc: bool,
 ) {
     let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1);
-    let value = HeaderValue::from(ms);
-    if headers.contains_key(&ENVOY_EXPECTED_TIMEOUT_MS) {
+    let value = decimal(ms);
+    // To hash a name of this length costs more than to pass a dozen others by.
+    if headers.keys().any(|name| *name == ENVOY_EXPECTED_TIMEOUT_MS) {
         own.set(&ENVOY_EXPECTED_TIMEOUT_MS, value.clone());
     }
     own.set(&REQUEST_TIMEOUT_MS, value);
     if is_grpc && let Ok(value) = HeaderValue::from_str(&format_grpc_timeout(remaining)) {
         own.set(&GRPC_TIMEOUT, value);
     }
+}
+
+/// A number as a value. `HeaderValue::from` allocates twice, once for the longest number and once
+/// to share it; this takes the digits alone.
+fn decimal(number: u64) -> HeaderValue {
+    let mut digits = [b'0'; 20];
+    let mut rest = number;
+    let mut length = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    let digits = digits.get(digits.len() - length..).unwrap_or_default();
+    HeaderValue::from_bytes(digits).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 /// A length of time in whole milliseconds. `None` for what is not a number and for 0, which Envoy

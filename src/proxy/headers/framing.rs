@@ -10,71 +10,70 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri, Version, request};
 
-use super::hop::connection_specific;
+use super::hop::{self, connection_specific};
+use super::seen::{Fields, Seen};
 use crate::snapshot::host::valid_host;
 
 /// Why the request's framing or destination is ambiguous, as a sentence for the problem's detail;
 /// `None` when there is one way to read it (RFC 9112, 3.2 and 6; RFC 9113, 8.2.2 and 8.3.1).
+/// `seen` is what the request came with.
 #[must_use]
-pub fn ambiguous_framing(parts: &request::Parts) -> Option<&'static str> {
-    let http2 = parts.version >= Version::HTTP_2;
-    let seen = match Seen::collect(&parts.headers, http2) {
-        Ok(seen) => seen,
-        Err(problem) => return Some(problem),
-    };
-    if seen.chunked && seen.length {
-        return Some("Both Transfer-Encoding and Content-Length are present");
-    }
-    if seen.chunked && parts.version < Version::HTTP_11 {
-        return Some("Transfer-Encoding is present in an HTTP/1.0 request");
+pub fn ambiguous_framing(parts: &request::Parts, seen: &Seen<'_>) -> Option<&'static str> {
+    let framing = if parts.version < Version::HTTP_2 { HTTP1 } else { HTTP2 };
+    if seen.fields.any(framing)
+        && let Err(problem) = check_fields(&parts.headers, parts.version)
+    {
+        return Some(problem);
     }
     ambiguous_host(&parts.uri, parts.version, seen.host)
 }
 
-/// What one pass over the fields found.
-#[derive(Default)]
-struct Seen<'a> {
-    chunked: bool,
-    length: bool,
-    host: Option<&'a HeaderValue>,
-}
+/// The fields by which a request can be ambiguous; one without them needs no closer look.
+const HTTP1: Fields = Fields::HOSTS.and(Fields::LENGTH).and(Fields::CODING);
+/// Those of an HTTP/2 request.
+const HTTP2: Fields = HTTP1.and(hop::ANY);
 
-impl<'a> Seen<'a> {
-    fn collect(headers: &'a HeaderMap, http2: bool) -> Result<Self, &'static str> {
-        let mut seen = Self::default();
-        for (name, value) in headers {
-            match name.as_str() {
-                "host" if seen.host.is_some() => return Err("More than one Host is present"),
-                "host" => seen.host = Some(value),
-                "content-length" if seen.length => {
-                    return Err("More than one Content-Length is present");
-                }
-                "content-length" => {
-                    let digits = value.as_bytes();
-                    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-                        return Err("Content-Length is not a number");
-                    }
-                    seen.length = true;
-                }
-                "te" if http2 && !value.as_bytes().eq_ignore_ascii_case(b"trailers") => {
-                    return Err("TE of an HTTP/2 request is not `trailers`");
-                }
-                name if http2 && connection_specific(name) => {
-                    return Err("An HTTP/2 request has a connection-specific field");
-                }
-                "transfer-encoding" if seen.chunked => {
-                    return Err("More than one Transfer-Encoding is present");
-                }
-                // Another coding would stay in the body after its name is gone.
-                "transfer-encoding" if !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-                    return Err("Transfer-Encoding is not `chunked`");
-                }
-                "transfer-encoding" => seen.chunked = true,
-                _ => {}
+fn check_fields(headers: &HeaderMap, version: Version) -> Result<(), &'static str> {
+    let http2 = version >= Version::HTTP_2;
+    let (mut host, mut length, mut chunked) = (false, false, false);
+    for (name, value) in headers {
+        match name.as_str() {
+            "host" if host => return Err("More than one Host is present"),
+            "host" => host = true,
+            "content-length" if length => {
+                return Err("More than one Content-Length is present");
             }
+            "content-length" => {
+                let digits = value.as_bytes();
+                if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                    return Err("Content-Length is not a number");
+                }
+                length = true;
+            }
+            "te" if http2 && !value.as_bytes().eq_ignore_ascii_case(b"trailers") => {
+                return Err("TE of an HTTP/2 request is not `trailers`");
+            }
+            name if http2 && connection_specific(name) => {
+                return Err("An HTTP/2 request has a connection-specific field");
+            }
+            "transfer-encoding" if chunked => {
+                return Err("More than one Transfer-Encoding is present");
+            }
+            // Another coding would stay in the body after its name is gone.
+            "transfer-encoding" if !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+                return Err("Transfer-Encoding is not `chunked`");
+            }
+            "transfer-encoding" => chunked = true,
+            _ => {}
         }
-        Ok(seen)
     }
+    if chunked && length {
+        return Err("Both Transfer-Encoding and Content-Length are present");
+    }
+    if chunked && version < Version::HTTP_11 {
+        return Err("Transfer-Encoding is present in an HTTP/1.0 request");
+    }
+    Ok(())
 }
 
 fn ambiguous_host(uri: &Uri, version: Version, host: Option<&HeaderValue>) -> Option<&'static str> {
@@ -98,6 +97,16 @@ fn ambiguous_host(uri: &Uri, version: Version, host: Option<&HeaderValue>) -> Op
             Some("Host differs from :authority")
         }
         _ => None,
+    }
+}
+
+/// The host that a request is for, with its port if it names one: what [`settle_host`] makes of
+/// the target and of `Host`. Empty when the request has none.
+#[must_use]
+pub fn host_of<'a>(uri: &'a Uri, host: Option<&'a HeaderValue>) -> &'a str {
+    match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
     }
 }
 

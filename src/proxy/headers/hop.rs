@@ -3,20 +3,32 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
+use super::seen::Fields;
+
 /// The fields that never pass, whether `Connection` names them or not, but `Connection` and `TE`.
 ///
 /// The `Proxy-*` fields speak to the nearest proxy, which is us: passing credentials on would hand
 /// them to an upstream that they were not meant for. `Trailer` passes, because trailers do.
-const ALWAYS: [&str; 8] = [
-    "keep-alive",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-authentication-info",
+pub(super) const ALWAYS: [(Fields, &str); 8] = [
+    (Fields::KEEP_ALIVE, "keep-alive"),
+    (Fields::CODING, "transfer-encoding"),
+    (Fields::UPGRADE, "upgrade"),
+    (Fields::SETTINGS, "http2-settings"),
+    (Fields::PROXY_CONNECTION, "proxy-connection"),
+    (Fields::PROXY_AUTHENTICATE, "proxy-authenticate"),
+    (Fields::PROXY_AUTHORIZATION, "proxy-authorization"),
+    (Fields::PROXY_INFO, "proxy-authentication-info"),
 ];
+
+/// These and the other two.
+pub(super) const ANY: Fields = {
+    let (mut any, mut at) = (Fields::CONNECTION.and(Fields::TE), 0);
+    while at < ALWAYS.len() {
+        any = any.and(ALWAYS[at].0);
+        at += 1;
+    }
+    any
+};
 
 /// Fields that stay although `Connection` names them.
 ///
@@ -60,39 +72,28 @@ const KEPT_PREFIXES: [&str; 6] =
 /// Removes what concerns the connection alone: `Connection` and the fields it names, and those that
 /// every proxy removes. Of `TE` only `trailers` stays, since trailers pass through us.
 ///
-/// One pass over the names finds what there is; a message with none of these costs no look-up, and
-/// one with `connection: keep-alive` one removal and no allocation.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let (mut connection, mut te, mut always) = (false, false, 0_u16);
-    for name in headers.keys() {
-        // Most names differ from all of these in their length.
-        if !matches!(name.as_str().len(), 2 | 7 | 10 | 14 | 16..=19 | 25) {
-            continue;
-        }
-        match name.as_str() {
-            "connection" => connection = true,
-            "te" => te = true,
-            other => {
-                if let Some(at) = ALWAYS.iter().position(|n| *n == other) {
-                    always |= 1 << at;
-                }
-            }
-        }
+/// `seen` is what the message came with: one with none of these fields costs no look-up, and one
+/// with `connection: keep-alive` one removal and no allocation.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Fields) {
+    if !seen.any(ANY) {
+        return;
     }
-    if connection {
+    if seen.any(Fields::NAMED) {
         strip_named(headers);
+    } else if seen.any(Fields::CONNECTION) {
+        headers.remove(CONNECTION);
     }
-    // Where both are, the length is not that of the body (RFC 9112, 6.3), and the next recipient
+    // Where both were, the length is not that of the body (RFC 9112, 6.3), and the next recipient
     // would cut the body short or wait for what never comes.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if seen.any(Fields::CODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    for (at, name) in ALWAYS.iter().enumerate() {
-        if always & (1 << at) != 0 {
-            headers.remove(*name);
+    for (kind, name) in ALWAYS {
+        if seen.any(kind) {
+            headers.remove(name);
         }
     }
-    if te {
+    if seen.any(Fields::TE) {
         reduce_te(headers);
     }
 }
@@ -123,7 +124,8 @@ fn strip_named(headers: &mut HeaderMap) {
     }
 }
 
-fn names_nothing(value: &HeaderValue) -> bool {
+/// True for the usual values of `Connection`, which name no field.
+pub(super) fn names_nothing(value: &HeaderValue) -> bool {
     let value = value.as_bytes();
     value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
 }

@@ -29,6 +29,8 @@ names! {
     GRPC_TIMEOUT = "grpc-timeout";
     /// The tier of importance that the caller asks for.
     PRIORITY = "x-priority";
+    /// The identifier that a request carries through a chain of services.
+    REQUEST_ID = "x-request-id";
     /// A gRPC call's status code.
     GRPC_STATUS = "grpc-status";
     /// A gRPC call's status message, percent-encoded.

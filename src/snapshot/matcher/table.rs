@@ -138,15 +138,17 @@ impl<'s> Search<'s> {
             self.offer(&node.prefix);
             return;
         };
-        let (segment, deeper) = match rest.split_once('/') {
-            Some((segment, deeper)) => (segment, Some(deeper)),
-            None => (rest, None),
-        };
-        if let Some(next) = node.literals.get(segment) {
-            self.visit(table, *next, deeper);
-        }
-        if let Some(next) = node.capture.filter(|_| !segment.is_empty()) {
-            self.visit(table, next, deeper);
+        if !node.literals.is_empty() || node.capture.is_some() {
+            let (segment, deeper) = match rest.split_once('/') {
+                Some((segment, deeper)) => (segment, Some(deeper)),
+                None => (rest, None),
+            };
+            if let Some(next) = node.literals.get(segment) {
+                self.visit(table, *next, deeper);
+            }
+            if let Some(next) = node.capture.filter(|_| !segment.is_empty()) {
+                self.visit(table, next, deeper);
+            }
         }
         self.offer(&node.rest);
         self.offer(&node.prefix);

@@ -40,6 +40,9 @@ pub struct Connection<B> {
     _place: Place,
 }
 
+/// A piece of an answer's body, its trailers, or why there is none.
+type Piece = Result<Frame<Bytes>, Fault>;
+
 /// The socket, or the half of it that is left when the rest of the request is written aside.
 #[derive(Debug)]
 enum Wire {
@@ -247,10 +250,7 @@ where
     }
 
     /// The next piece of the answer's body, or its trailers.
-    pub fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
         loop {
             match self.take_frame() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
@@ -293,7 +293,7 @@ where
         }
     }
 
-    fn broken<T>(&mut self, fault: Fault) -> Poll<Option<Result<T, Fault>>> {
+    fn broken(&mut self, fault: Fault) -> Poll<Option<Piece>> {
         self.reusable = false;
         self.reading = Reading::Ended;
         Poll::Ready(Some(Err(fault)))

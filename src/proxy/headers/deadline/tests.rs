@@ -30,6 +30,13 @@ fn milliseconds() {
 }
 
 #[test]
+fn numbers_are_written_whole() {
+    for number in [0, 1, 9, 10, 99, 100, 14_999, 1_000_000, u64::MAX] {
+        assert_eq!(decimal(number).to_str().unwrap(), number.to_string());
+    }
+}
+
+#[test]
 fn grpc_timeouts_have_one_to_eight_digits_and_a_unit() {
     for (text, wanted) in [
         ("1H", Some(Duration::from_secs(3600))),

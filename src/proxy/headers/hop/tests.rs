@@ -1,11 +1,17 @@
 use proptest::prelude::*;
 
+use super::super::seen::Seen;
 use super::super::tests::{any_value, lines, map};
 use super::*;
 
+fn strip(headers: &mut HeaderMap) {
+    let seen = Seen::of(headers).fields;
+    strip_hop_by_hop(headers, seen);
+}
+
 fn stripped(input: &[(&str, &str)]) -> HeaderMap {
     let mut headers = map(input);
-    strip_hop_by_hop(&mut headers);
+    strip(&mut headers);
     headers
 }
 
@@ -25,7 +31,7 @@ fn rfc9110_7_6_1_connection_and_what_it_names_end_here() {
 
 #[test]
 fn rfc9110_7_6_1_known_hop_by_hop_fields_end_here_unnamed() {
-    for name in ALWAYS.iter().copied().chain(["connection"]) {
+    for name in ALWAYS.map(|(_, name)| name).into_iter().chain(["connection"]) {
         let headers = stripped(&[(name, "x"), ("accept", "*/*")]);
         assert_eq!(lines(&headers), [("accept", "*/*")], "{name}");
     }
@@ -84,6 +90,18 @@ fn rfc9110_10_1_4_only_te_trailers_passes() {
 }
 
 #[test]
+fn rfc9112_6_3_a_length_beside_a_coding_goes_even_where_the_coding_is_named_away() {
+    for connection in ["keep-alive", "transfer-encoding"] {
+        let headers = stripped(&[
+            ("connection", connection),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+        ]);
+        assert!(headers.is_empty(), "{connection}");
+    }
+}
+
+#[test]
 fn trailer_passes_because_trailers_do() {
     let headers = stripped(&[("trailer", "grpc-status"), ("connection", "trailer")]);
     assert_eq!(lines(&headers), [("trailer", "grpc-status")]);
@@ -97,7 +115,8 @@ fn names_that_are_no_names_are_passed_over() {
 }
 
 fn any_name() -> impl Strategy<Value = String> {
-    let known: Vec<&str> = ALWAYS.iter().copied().chain(["connection", "te", "host"]).collect();
+    let known: Vec<&str> =
+        ALWAYS.map(|(_, name)| name).into_iter().chain(["connection", "te", "host"]).collect();
     prop_oneof![proptest::sample::select(known).prop_map(str::to_owned), "x-[a-c]", "[a-z-]{1,9}"]
 }
 
@@ -116,8 +135,8 @@ proptest! {
             headers.append(CONNECTION, HeaderValue::from_str(name).unwrap());
         }
         let end_to_end: Vec<_> = headers.get_all("host").iter().cloned().collect();
-        strip_hop_by_hop(&mut headers);
-        for name in ALWAYS.iter().copied().chain(["connection"]) {
+        strip(&mut headers);
+        for name in ALWAYS.map(|(_, name)| name).into_iter().chain(["connection"]) {
             prop_assert!(!headers.contains_key(name), "{name}");
         }
         for name in &named {
@@ -128,7 +147,7 @@ proptest! {
         }
         prop_assert!(headers.get_all("host").iter().eq(end_to_end.iter()));
         let once = headers.clone();
-        strip_hop_by_hop(&mut headers);
+        strip(&mut headers);
         prop_assert_eq!(once, headers, "a second pass finds nothing");
     }
 }

@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
 /// Decodes bytes that come cut at the given places: the body, its trailers, and what is left over.
-fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), String> {
+fn decode(pieces: &[&[u8]]) -> Result<Decoded, String> {
     let (mut decoder, mut buffer, mut body) = (Decoder::default(), BytesMut::new(), Vec::new());
     for (at, piece) in pieces.iter().enumerate() {
         buffer.extend_from_slice(piece);
@@ -24,7 +26,7 @@ fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Str
     Err("unfinished".to_owned())
 }
 
-fn whole(text: &str) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), String> {
+fn whole(text: &str) -> Result<Decoded, String> {
     decode(&[text.as_bytes()])
 }
 

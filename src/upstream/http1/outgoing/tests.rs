@@ -10,9 +10,11 @@ use super::*;
 
 static LEFT: HeaderName = HeaderName::from_static("x-left");
 
+type Piece = Result<Frame<Bytes>, ()>;
+
 /// A body of prepared frames; `None` among them is a wait.
 struct Frames {
-    frames: VecDeque<Option<Result<Frame<Bytes>, ()>>>,
+    frames: VecDeque<Option<Piece>>,
     length: Option<u64>,
 }
 

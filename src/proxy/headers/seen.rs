@@ -1,0 +1,149 @@
+//! Which of the fields that something here acts on a message came with.
+//!
+//! One pass over its names finds them, so that a field is looked up, read or removed only where it
+//! can be there: most messages have few of these, and each look-up hashes a name. What was seen may
+//! be gone meanwhile, as when it came from a side that is not believed; what was not seen was never
+//! there.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::is_grpc_type;
+
+/// A set of kinds of fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields(u32);
+
+impl Fields {
+    /// `Host`.
+    pub const HOST: Self = Self(1);
+    /// More than one line of `Host`.
+    pub const HOSTS: Self = Self(1 << 1);
+    /// `Content-Length`.
+    pub const LENGTH: Self = Self(1 << 2);
+    /// `Transfer-Encoding`.
+    pub const CODING: Self = Self(1 << 3);
+    /// `TE`.
+    pub const TE: Self = Self(1 << 4);
+    /// `Connection`.
+    pub const CONNECTION: Self = Self(1 << 5);
+    /// A `Connection` that says more than `keep-alive` or `close`, and so may name fields.
+    pub const NAMED: Self = Self(1 << 6);
+    /// `Keep-Alive`.
+    pub const KEEP_ALIVE: Self = Self(1 << 7);
+    /// `Upgrade`.
+    pub const UPGRADE: Self = Self(1 << 8);
+    /// `HTTP2-Settings`.
+    pub const SETTINGS: Self = Self(1 << 9);
+    /// `Proxy-Connection`.
+    pub const PROXY_CONNECTION: Self = Self(1 << 10);
+    /// `Proxy-Authenticate`.
+    pub const PROXY_AUTHENTICATE: Self = Self(1 << 11);
+    /// `Proxy-Authorization`.
+    pub const PROXY_AUTHORIZATION: Self = Self(1 << 12);
+    /// `Proxy-Authentication-Info`.
+    pub const PROXY_INFO: Self = Self(1 << 13);
+    /// `Expect`.
+    pub const EXPECT: Self = Self(1 << 14);
+    /// `Content-Type`.
+    pub const TYPE: Self = Self(1 << 15);
+    /// A `Content-Type` that is gRPC.
+    pub const GRPC: Self = Self(1 << 16);
+    /// A `Content-Type` of server-sent events.
+    pub const EVENTS: Self = Self(1 << 17);
+    /// Any field that says how much time the caller gives.
+    pub const DEADLINE: Self = Self(1 << 18);
+    /// Any field that says how often the request was sent before.
+    pub const ATTEMPTS: Self = Self(1 << 19);
+    /// `x-request-id`.
+    pub const REQUEST_ID: Self = Self(1 << 20);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether any of these is among them.
+    #[must_use]
+    pub const fn any(self, of: Self) -> bool {
+        self.0 & of.0 != 0
+    }
+
+    /// The kind of a field by its name, which in a map is in lower case.
+    fn named(name: &str) -> Self {
+        // Most names differ from all of these in their length.
+        match name.len() {
+            2 if name == "te" => Self::TE,
+            4 if name == "host" => Self::HOST,
+            6 if name == "expect" => Self::EXPECT,
+            7 if name == "upgrade" => Self::UPGRADE,
+            10 if name == "connection" => Self::CONNECTION,
+            10 if name == "keep-alive" => Self::KEEP_ALIVE,
+            12 if name == "content-type" => Self::TYPE,
+            12 if name == "x-request-id" => Self::REQUEST_ID,
+            12 if name == "grpc-timeout" => Self::DEADLINE,
+            14 if name == "content-length" => Self::LENGTH,
+            14 if name == "http2-settings" => Self::SETTINGS,
+            15 if name == "x-retry-attempt" => Self::ATTEMPTS,
+            16 if name == "proxy-connection" => Self::PROXY_CONNECTION,
+            17 if name == "transfer-encoding" => Self::CODING,
+            18 if name == "proxy-authenticate" => Self::PROXY_AUTHENTICATE,
+            19 if name == "proxy-authorization" => Self::PROXY_AUTHORIZATION,
+            20 if name == "x-request-timeout-ms" => Self::DEADLINE,
+            25 if name == "proxy-authentication-info" => Self::PROXY_INFO,
+            26 if name == "grpc-previous-rpc-attempts" => Self::ATTEMPTS,
+            30 if name == "x-envoy-expected-rq-timeout-ms" => Self::DEADLINE,
+            _ => Self::default(),
+        }
+    }
+
+    /// What the value of a field adds, given what was seen before it.
+    fn said(self, kind: Self, value: &HeaderValue) -> Self {
+        let value = value.as_bytes();
+        match kind {
+            Self::CONNECTION
+                if !value.eq_ignore_ascii_case(b"keep-alive")
+                    && !value.eq_ignore_ascii_case(b"close") =>
+            {
+                Self::NAMED
+            }
+            // The first line is the one that is read.
+            Self::TYPE if self.any(Self::TYPE) => Self::default(),
+            Self::TYPE if is_grpc_type(value) => Self::GRPC,
+            Self::TYPE if value.starts_with(b"text/event-stream") => Self::EVENTS,
+            Self::HOST if self.any(Self::HOST) => Self::HOSTS,
+            _ => Self::default(),
+        }
+    }
+}
+
+/// What one pass over a message's fields found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen<'a> {
+    /// The kinds of fields.
+    pub fields: Fields,
+    /// The first line of `Host`.
+    pub host: Option<&'a HeaderValue>,
+}
+
+impl<'a> Seen<'a> {
+    /// Looks at every field once.
+    #[must_use]
+    pub fn of(headers: &'a HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in headers {
+            let kind = Fields::named(name.as_str());
+            if kind == Fields::default() {
+                continue;
+            }
+            if kind == Fields::HOST && seen.host.is_none() {
+                seen.host = Some(value);
+            }
+            seen.fields = seen.fields.and(kind).and(seen.fields.said(kind, value));
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests;
