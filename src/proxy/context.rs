@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri, Version};
 
 use super::headers::names::REQUEST_ID;
 use super::headers::seen::{Fields, Seen};
-use super::headers::{attempt, deadline};
+use super::headers::{attempt, deadline, framing};
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
@@ -40,10 +40,8 @@ pub struct Context {
     pub method: Method,
     /// Its target as the client wrote it.
     pub uri: Uri,
-    /// The header fields that it came with, of those that matter here.
-    pub fields: Fields,
-    /// Its first `Host`, as it came.
-    pub host: Option<http::HeaderValue>,
+    /// What its header fields were when it came.
+    pub seen: Seen,
     /// The protocol that it came with.
     pub version: Version,
     /// Whether it is a gRPC call, and wants its errors as such.
@@ -79,8 +77,10 @@ impl Context {
     /// The context of a request whose head has been read.
     pub fn begin<B>(worker: &Rc<Worker>, peer: &Rc<Peer>, request: &http::Request<B>) -> Box<Self> {
         let start = peer.activity.begin(clock::now);
-        let Seen { fields, host } = Seen::of(request.headers());
-        let request_id = fields.any(Fields::REQUEST_ID).then(|| request.headers().get(&REQUEST_ID));
+        let seen = Seen::of(request.headers());
+        let grpc = seen.fields.any(Fields::GRPC);
+        let request_id =
+            seen.fields.any(Fields::REQUEST_ID).then(|| request.headers().get(&REQUEST_ID));
         Box::new(Self {
             worker: Rc::clone(worker),
             peer: Rc::clone(peer),
@@ -90,10 +90,9 @@ impl Context {
             site: None,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            fields,
-            host: host.cloned(),
+            seen,
             version: request.version(),
-            grpc: fields.any(Fields::GRPC),
+            grpc,
             inbound_attempts: 0,
             attempts: 0,
             suppressed: None,
@@ -112,11 +111,11 @@ impl Context {
 
     /// Enters the route: from here on the request counts as its own, under its deadline.
     pub fn enter(&mut self, route: Arc<Route>, site: Arc<Site>, headers: &HeaderMap) {
-        let told = self.fields.any(Fields::DEADLINE);
+        let told = self.seen.fields.any(Fields::DEADLINE);
         let caller = if told { deadline::read_deadline(headers) } else { None };
         self.deadline =
             crate::policy::timeout::deadline(&route.settings.timeouts, self.start, caller);
-        if self.fields.any(Fields::ATTEMPTS) {
+        if self.seen.fields.any(Fields::ATTEMPTS) {
             self.inbound_attempts = attempt::read_attempts(headers);
         }
         route.metrics.in_flight.inc();
@@ -157,8 +156,6 @@ impl Context {
 
     #[cold]
     fn log(&self, format: Format, reason: Option<Reason>, duration: std::time::Duration) {
-        let host = self.uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| self.host.as_ref().and_then(|host| host.to_str().ok()));
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
         let access = Access {
             time: clock::wall_now(),
@@ -166,7 +163,7 @@ impl Context {
             client: self.peer.address,
             protocol: protocol(self.version),
             method: self.method.as_str(),
-            host: host.unwrap_or_default(),
+            host: framing::host_of(&self.uri, self.seen.host.as_ref()),
             path: self.uri.path(),
             request_id,
             route: self.route.as_ref().map(|route| &*route.name),

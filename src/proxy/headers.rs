@@ -29,7 +29,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 fn is_grpc_type(value: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let Some((start, rest)) = value.split_at_checked(GRPC.len()) else { return false };
-    start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    matches!(rest.first(), None | Some(b'+' | b';' | b' ')) && start.eq_ignore_ascii_case(GRPC)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Uri, Version, request};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
 use super::Live;
@@ -68,15 +68,14 @@ fn admit(
     let (mut parts, body) = request.into_parts();
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
-    let seen = Seen { fields: ctx.fields, host: ctx.host.as_ref() };
-    check_head(site, &parts, &seen)?;
+    check_head(site, &parts, &ctx.seen)?;
     if !site.trusted {
         trust::strip_untrusted(&mut parts.headers);
     }
     framing::settle_host(&parts.uri, &mut parts.headers);
     let wanted = Wanted {
         listener: index,
-        host: framing::host_of(&parts.uri, seen.host),
+        host: framing::host_of(&parts.uri, ctx.seen.host.as_ref()),
         path: parts.uri.path(),
         query: parts.uri.query(),
         method: &parts.method,
@@ -98,8 +97,8 @@ fn admit(
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
-fn check_head(site: &Site, parts: &request::Parts, seen: &Seen<'_>) -> Result<(), Refusal> {
-    if site.head_too_large(parts) {
+fn check_head(site: &Site, parts: &request::Parts, seen: &Seen) -> Result<(), Refusal> {
+    if site.head_too_large(parts, seen.bytes) {
         return Err(Reason::HeadersTooLarge.into());
     }
     if let Some(detail) = framing::ambiguous_framing(parts, seen) {
@@ -272,37 +271,38 @@ fn prepare(
     ctx: &Context,
     site: &Site,
     matched: &Matched<'_>,
-    mut parts: request::Parts,
+    parts: request::Parts,
     body: Incoming,
 ) -> Result<Outbound, Refusal> {
+    let request::Parts { method, uri, mut headers, version, .. } = parts;
     let route = matched.route;
     let retry = &route.settings.retry;
     let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
     let bounds =
         Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
     let source = RequestSource::new(body, bounds);
-    hop::strip_hop_by_hop(&mut parts.headers, ctx.fields);
-    if ctx.fields.any(Fields::EXPECT) {
+    hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
+    if ctx.seen.fields.any(Fields::EXPECT) {
         // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the
         // body.
-        parts.headers.remove(http::header::EXPECT);
+        headers.remove(http::header::EXPECT);
     }
-    site.forwarding.request(&mut parts.headers, &ctx.peer.client, false, parts.version);
-    let uri = target_of(matched, &mut parts)?;
-    route.request_ops.apply(&mut parts.headers);
-    Ok(Outbound::new(parts.method, uri, parts.headers, source))
+    site.forwarding.request(&mut headers, &ctx.peer.client, false, version);
+    let uri = target_of(matched, uri, &mut headers)?;
+    route.request_ops.apply(&mut headers);
+    Ok(Outbound::new(method, uri, headers, source))
 }
 
 /// The target for the upstream, and `Host` as the route says.
-fn target_of(matched: &Matched<'_>, parts: &mut request::Parts) -> Result<Uri, Refusal> {
+fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
     let route = matched.route;
     match &route.rewrite {
-        Some(rewrite) => rewrite.apply_host(&mut parts.headers),
+        Some(rewrite) => rewrite.apply_host(headers),
         // It is in that form already.
-        None if parts.uri.authority().is_none() => return Ok(std::mem::take(&mut parts.uri)),
+        None if uri.authority().is_none() => return Ok(uri),
         None => {}
     }
-    let target = route.target(&parts.uri, &matched.found, matched.names);
+    let target = route.target(&uri, &matched.found, matched.names);
     target.map(Uri::from).map_err(Refusal::bad_request)
 }
 

@@ -43,16 +43,11 @@ impl Site {
     }
 
     /// Whether a head has more bytes or fields than the listener takes, counted as they stand on an
-    /// HTTP/1.1 wire.
-    pub fn head_too_large(&self, parts: &http::request::Parts) -> bool {
+    /// HTTP/1.1 wire; `fields` is the bytes of its fields.
+    pub fn head_too_large(&self, parts: &http::request::Parts, fields: usize) -> bool {
         let line = parts.method.as_str().len() + parts.uri.path().len();
         let query = parts.uri.query().map_or(0, str::len);
-        let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            // The colon, the space and the line's end.
-            name.as_str().len() + value.len() + 4
-        };
-        parts.headers.len() > self.headers
-            || line + query + parts.headers.iter().map(field).sum::<usize>() > self.header_bytes
+        parts.headers.len() > self.headers || line + query + fields > self.header_bytes
     }
 
     /// Whether the connection has had its last request.

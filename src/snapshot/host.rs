@@ -14,12 +14,15 @@ pub fn valid_host(text: &[u8]) -> bool {
         text => text,
     };
     loop {
-        rest = match rest {
-            [byte, tail @ ..] if PLAIN[usize::from(*byte)] => tail,
-            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+        let special = rest.iter().position(|byte| !PLAIN[usize::from(*byte)]);
+        rest = match special.and_then(|at| rest.get(at..)) {
+            None => return true,
+            Some([b'%', high, low, tail @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
                 tail
             }
-            after => return valid_port(after),
+            Some(after) => return valid_port(after),
         };
     }
 }

@@ -18,14 +18,14 @@ use crate::snapshot::host::valid_host;
 /// `None` when there is one way to read it (RFC 9112, 3.2 and 6; RFC 9113, 8.2.2 and 8.3.1).
 /// `seen` is what the request came with.
 #[must_use]
-pub fn ambiguous_framing(parts: &request::Parts, seen: &Seen<'_>) -> Option<&'static str> {
+pub fn ambiguous_framing(parts: &request::Parts, seen: &Seen) -> Option<&'static str> {
     let framing = if parts.version < Version::HTTP_2 { HTTP1 } else { HTTP2 };
     if seen.fields.any(framing)
         && let Err(problem) = check_fields(&parts.headers, parts.version)
     {
         return Some(problem);
     }
-    ambiguous_host(&parts.uri, parts.version, seen.host)
+    ambiguous_host(&parts.uri, parts.version, seen.host.as_ref())
 }
 
 /// The fields by which a request can be ambiguous; one without them needs no closer look.

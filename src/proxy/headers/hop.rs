@@ -20,15 +20,18 @@ pub(super) const ALWAYS: [(Fields, &str); 8] = [
     (Fields::PROXY_INFO, "proxy-authentication-info"),
 ];
 
-/// These and the other two.
-pub(super) const ANY: Fields = {
-    let (mut any, mut at) = (Fields::CONNECTION.and(Fields::TE), 0);
+/// The kinds of these fields together.
+const UNNAMED: Fields = {
+    let (mut all, mut at) = (ALWAYS[0].0, 1);
     while at < ALWAYS.len() {
-        any = any.and(ALWAYS[at].0);
+        all = all.and(ALWAYS[at].0);
         at += 1;
     }
-    any
+    all
 };
+
+/// The kinds of all fields that are meant for one connection.
+pub(super) const ANY: Fields = UNNAMED.and(Fields::CONNECTION).and(Fields::TE);
 
 /// Fields that stay although `Connection` names them.
 ///
@@ -75,9 +78,6 @@ const KEPT_PREFIXES: [&str; 6] =
 /// `seen` is what the message came with: one with none of these fields costs no look-up, and one
 /// with `connection: keep-alive` one removal and no allocation.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Fields) {
-    if !seen.any(ANY) {
-        return;
-    }
     if seen.any(Fields::NAMED) {
         strip_named(headers);
     } else if seen.any(Fields::CONNECTION) {
@@ -88,9 +88,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Fields) {
     if seen.any(Fields::CODING) {
         headers.remove(CONTENT_LENGTH);
     }
-    for (kind, name) in ALWAYS {
-        if seen.any(kind) {
-            headers.remove(name);
+    if seen.any(UNNAMED) {
+        for (_, name) in ALWAYS.iter().filter(|(kind, _)| seen.any(*kind)) {
+            headers.remove(*name);
         }
     }
     if seen.any(Fields::TE) {
@@ -126,8 +126,10 @@ fn strip_named(headers: &mut HeaderMap) {
 
 /// True for the usual values of `Connection`, which name no field.
 pub(super) fn names_nothing(value: &HeaderValue) -> bool {
-    let value = value.as_bytes();
-    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    match value.as_bytes() {
+        b"keep-alive" | b"close" => true,
+        value => value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"),
+    }
 }
 
 fn stays(name: &str) -> bool {

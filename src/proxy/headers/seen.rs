@@ -7,6 +7,7 @@
 
 use http::{HeaderMap, HeaderValue};
 
+use super::hop::names_nothing;
 use super::is_grpc_type;
 
 /// A set of kinds of fields.
@@ -99,18 +100,12 @@ impl Fields {
 
     /// What the value of a field adds, given what was seen before it.
     fn said(self, kind: Self, value: &HeaderValue) -> Self {
-        let value = value.as_bytes();
         match kind {
-            Self::CONNECTION
-                if !value.eq_ignore_ascii_case(b"keep-alive")
-                    && !value.eq_ignore_ascii_case(b"close") =>
-            {
-                Self::NAMED
-            }
+            Self::CONNECTION if !names_nothing(value) => Self::NAMED,
             // The first line is the one that is read.
             Self::TYPE if self.any(Self::TYPE) => Self::default(),
-            Self::TYPE if is_grpc_type(value) => Self::GRPC,
-            Self::TYPE if value.starts_with(b"text/event-stream") => Self::EVENTS,
+            Self::TYPE if is_grpc_type(value.as_bytes()) => Self::GRPC,
+            Self::TYPE if value.as_bytes().starts_with(b"text/event-stream") => Self::EVENTS,
             Self::HOST if self.any(Self::HOST) => Self::HOSTS,
             _ => Self::default(),
         }
@@ -118,26 +113,31 @@ impl Fields {
 }
 
 /// What one pass over a message's fields found.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
     /// The kinds of fields.
     pub fields: Fields,
     /// The first line of `Host`.
-    pub host: Option<&'a HeaderValue>,
+    pub host: Option<HeaderValue>,
+    /// The bytes of all fields as they stand on an HTTP/1.1 wire.
+    pub bytes: usize,
 }
 
-impl<'a> Seen<'a> {
+impl Seen {
     /// Looks at every field once.
     #[must_use]
-    pub fn of(headers: &'a HeaderMap) -> Self {
+    pub fn of(headers: &HeaderMap) -> Self {
         let mut seen = Self::default();
         for (name, value) in headers {
-            let kind = Fields::named(name.as_str());
+            let name = name.as_str();
+            // The colon, the space and the line's end.
+            seen.bytes += name.len() + value.len() + 4;
+            let kind = Fields::named(name);
             if kind == Fields::default() {
                 continue;
             }
             if kind == Fields::HOST && seen.host.is_none() {
-                seen.host = Some(value);
+                seen.host = Some(value.clone());
             }
             seen.fields = seen.fields.and(kind).and(seen.fields.said(kind, value));
         }

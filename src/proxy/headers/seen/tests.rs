@@ -62,6 +62,7 @@ fn the_first_host_is_kept_and_a_second_one_told() {
     assert_eq!(Seen::of(&one).fields, Fields::HOST);
     let two = map(&[("host", "a"), ("accept", "*/*"), ("host", "b")]);
     assert_eq!(Seen::of(&two).host.unwrap(), "a");
+    assert_eq!(Seen::of(&two).bytes, "host: a\r\naccept: */*\r\nhost: b\r\n".len());
     assert_eq!(Seen::of(&two).fields, Fields::HOST.and(Fields::HOSTS));
     assert!(Seen::of(&HeaderMap::new()).host.is_none());
 }
