@@ -35,6 +35,8 @@ const NEVER: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct Tried {
     /// How it ended.
     pub outcome: Outcome,
+    /// When it ended.
+    pub at: Instant,
     /// Whether it was a trial of a circuit that may close again.
     pub trial: bool,
     /// The answer, or why there is none.
@@ -108,16 +110,16 @@ pub async fn run(
     route: &Route,
     target: &Target,
     outbound: &mut Outbound,
+    began: Instant,
 ) -> Result<Tried, Box<Refusal>> {
-    let now = clock::now();
     let timeouts = &route.settings.timeouts;
-    let end = timeout::try_deadline(timeouts, route.max_attempts, now, ctx.deadline);
-    let remaining = timeout::remaining(now, end, ctx.deadline);
+    let end = timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline);
+    let remaining = timeout::remaining(began, end, ctx.deadline);
     if remaining.is_some_and(|remaining| remaining.is_zero()) {
         return Err(Reason::Deadline.into());
     }
     let breaker = &route.settings.circuit_breaker;
-    let pass = match target.circuit.admit(breaker, now, fastrand::f64()) {
+    let pass = match target.circuit.admit(breaker, began, fastrand::f64()) {
         Admission::Pass(pass) => pass,
         Admission::WouldRefuse(pass) => {
             ctx.would(route, Would::CircuitBreaker);
@@ -128,23 +130,22 @@ pub async fn run(
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
     let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
-    let endpoint = upstream.choose(tried, hash, now).ok_or(Reason::NoEndpoint)?;
+    let endpoint = upstream.choose(tried, hash, began).ok_or(Reason::NoEndpoint)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
 
     let own = own_fields(ctx, outbound.headers(), remaining);
     let mut underway =
-        Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began: now };
-    let connect_by = timeout::connect_deadline(timeouts, now, end);
+        Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began };
+    let connect_by = timeout::connect_deadline(timeouts, began, end);
     let message = outbound.message(&own);
     let ended = send(ctx, upstream, &endpoint, message, connect_by, end).await;
     let now = clock::now();
-    let latency = now.saturating_duration_since(underway.began);
     let in_flight = underway.in_flight.take();
     let pass = underway.pass.take();
     drop(underway);
-    let tried = classify(ctx, ended, in_flight, latency, outbound);
+    let tried = classify(ctx, ended, in_flight, (began, now), outbound);
     settle(upstream, &endpoint, breaker, pass, tried, now)
 }
 
@@ -197,11 +198,12 @@ fn classify(
     ctx: &Context,
     ended: Ended,
     in_flight: Option<InFlight>,
-    latency: Duration,
+    (began, at): (Instant, Instant),
     outbound: &Outbound,
 ) -> Classified {
+    let latency = at.saturating_duration_since(began);
     let outcome = |end, unsent| Outcome { end, unsent, latency, hint: None, peer_shed: false };
-    let failed = |outcome, reason| Tried { outcome, trial: false, answer: Err(reason) };
+    let failed = |outcome, reason| Tried { outcome, at, trial: false, answer: Err(reason) };
     match (ended, in_flight) {
         (Ended::Answered(response, lease), Some(in_flight)) => {
             let headers = response.headers();
@@ -214,7 +216,7 @@ fn classify(
                 outcome.peer_shed = hint::peer_shed(headers);
             }
             let answer = Ok(Answer { response, lease, in_flight });
-            Classified { tried: Tried { outcome, trial: false, answer }, ours: None }
+            Classified { tried: Tried { outcome, at, trial: false, answer }, ours: None }
         }
         (Ended::Failed(error), _) => {
             let ours = if error.local_limit {

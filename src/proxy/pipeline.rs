@@ -129,10 +129,11 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
 async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Box<Refusal>> {
     let Journey { route, target, outbound, .. } = journey;
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
-    target.upstream.deposit(clock::now());
+    let mut now = clock::now();
+    target.upstream.deposit(now);
     let mut so_far = SoFar::default();
     loop {
-        let tried = match attempt::run(ctx, route, target, outbound).await {
+        let tried = match attempt::run(ctx, route, target, outbound, now).await {
             Ok(tried) => tried,
             Err(refusal) => {
                 if ctx.attempts > 0
@@ -154,6 +155,7 @@ async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Bo
         if !wait.is_zero() {
             clock::sleep(wait).await;
         }
+        now = clock::now();
     }
 }
 
@@ -201,7 +203,7 @@ fn again(
     so_far: &mut SoFar,
 ) -> Option<Duration> {
     let settings = &route.settings.retry;
-    let now = clock::now();
+    let now = tried.at;
     let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let request = retry::Request {

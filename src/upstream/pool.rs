@@ -56,8 +56,8 @@ struct Http2<B> {
     opened: Instant,
 }
 
-/// Where an answer comes from. The connection itself is in the answer's body, and is given back with
-/// [`Lease::finish`] once that has been read to its end; closed when dropped before.
+/// Where an answer comes from. The connection itself is in the answer's body, and is given back
+/// with [`Lease::finish`] once that has been read to its end; closed when dropped before.
 pub struct Lease<B> {
     pools: Rc<Pools<B>>,
     upstream: Arc<Upstream>,

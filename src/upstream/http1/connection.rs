@@ -20,7 +20,7 @@ use crate::upstream::connections::Place;
 const READ_BYTES: usize = 8 * 1024;
 /// How much is read at once of a body that is known to be long, which is also the most that a slow
 /// client makes us hold here.
-const LONG_READ_BYTES: usize = 64 * 1024;
+const LONG_READ_BYTES: usize = 128 * 1024;
 /// The most interim answers (1xx) before the final one.
 const INTERIM_MAX: u8 = 16;
 
@@ -29,7 +29,8 @@ const INTERIM_MAX: u8 = 16;
 pub struct Connection<B> {
     wire: Wire,
     buffer: BytesMut,
-    /// How much the next read asks for: more when the last one got all that it asked for.
+    /// How much the next read asks for: more when the last one got all that it asked for, in this
+    /// exchange or the one before.
     read_bytes: usize,
     reading: Reading,
     /// `None` once the request is written, or once it is clear that it never will be.
@@ -122,7 +123,6 @@ where
         let to_head = outgoing.asks_for_head();
         self.reading = Reading::Head { scanned: 0, interim: 0, to_head };
         self.outgoing = Some(outgoing);
-        self.read_bytes = READ_BYTES;
     }
 
     /// Takes the request back when not one byte of it has been written.
@@ -205,7 +205,7 @@ where
             Framing::Length(length) => {
                 let rest = usize::try_from(length).unwrap_or(usize::MAX);
                 let rest = rest.saturating_sub(self.buffer.len());
-                self.read_bytes = rest.clamp(READ_BYTES, LONG_READ_BYTES);
+                self.read_bytes = self.read_bytes.max(rest.min(LONG_READ_BYTES));
                 Reading::Length(length)
             }
             Framing::Chunked => Reading::Chunks(Decoder::default()),

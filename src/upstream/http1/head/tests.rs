@@ -154,7 +154,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), scanned in 0_usize..300) {
+    fn no_bytes_make_it_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        scanned in 0_usize..300,
+    ) {
         let mut buffer = BytesMut::from("HTTP/1.1 200 OK\r\n");
         buffer.extend_from_slice(&bytes);
         let _ = take(&mut buffer.clone(), scanned.min(buffer.len()), false);

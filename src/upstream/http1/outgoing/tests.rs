@@ -231,7 +231,11 @@ fn a_refused_request_goes_whole_over_another_connection() {
 proptest! {
     /// However the peer takes the bytes, it gets the same ones.
     #[test]
-    fn short_writes_change_nothing(at_once in 1_usize..40, waits in any::<bool>(), known in any::<bool>()) {
+    fn short_writes_change_nothing(
+        at_once in 1_usize..40,
+        waits in any::<bool>(),
+        known in any::<bool>(),
+    ) {
         let body = || {
             let body = Frames::of(&["hello", ", ", "world"]);
             if known { body.long(12) } else { body }
