@@ -25,12 +25,12 @@
 //! an upstream, and then loops: one attempt ([`proxy::attempt::run`]), then
 //! [`policy::retry::decide`] and the retry budget. An attempt asks the circuit, lets the upstream
 //! choose an endpoint, and sends on a pooled connection ([`upstream::pool`]): over HTTP/1 polled
-//! by the request's own task ([`upstream::http1`]), over HTTP/2 shared with others. Its end becomes
-//! one [`policy::outcome::Outcome`], from which circuit, endpoint and metrics all learn. The answer's
-//! body ([`proxy::body::Exchange`]) holds the connection, the endpoint's count and the request's
-//! [`proxy::context::Context`] until its last byte; whatever becomes of a request, the context
-//! counts and logs it once. Every refusal becomes an answer in [`proxy::error::Refusal::answer`]
-//! alone.
+//! by the request's own task ([`upstream::http1`]), over HTTP/2 shared with others. Its end
+//! becomes one [`policy::outcome::Outcome`], from which circuit, endpoint and metrics all learn.
+//! The answer's body ([`proxy::body::Exchange`]) holds the connection, the endpoint's count and the
+//! request's [`proxy::context::Context`] until its last byte; whatever becomes of a request, the
+//! context counts and logs it once. Every refusal becomes an answer in
+//! [`proxy::error::Refusal::answer`] alone.
 //!
 //! # Threads
 //!
