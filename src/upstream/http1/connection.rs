@@ -106,6 +106,7 @@ where
     pub fn rest(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.read_bytes = READ_BYTES;
         }
     }
 
