@@ -1,0 +1,413 @@
+//! How much work can the upstream do at once? A limit of concurrency that finds itself.
+//!
+//! **The sign of overload** is that requests take longer than they do on their own. Each route has
+//! a baseline, the mean latency of its requests while nothing queues ([`baseline`]). Of the requests
+//! that were sent while the limit was reached, the limiter adds up how long they took and how long
+//! their baselines say that they should have taken. The quotient is the *ratio*, and by Little's law
+//! `limit / ratio` is the number of requests that the upstream is really working on, whatever the
+//! mix of quick and slow routes. The gradient is that of Envoy and of Netflix's Gradient2.
+//!
+//! **A round** is what is learned between two decisions: a number of requests that all started
+//! after the last change of the limit, and while the limit was reached. So a round is at least one
+//! round trip long and scales with the upstream by itself; time in which the limit held nobody back
+//! neither raises nor lowers it; and what this proxy refused is never in it.
+//!
+//! | ratio of a round | what follows |
+//! |---|---|
+//! | up to 1.15 | the limit doubles until it has met its first sign of a queue, later grows by a tenth to a quarter |
+//! | up to 1.4 | nothing: some queue in the upstream keeps its workers busy |
+//! | above | the limit is cut to where the ratio should be 1.25, by a half at most |
+//!
+//! A dropped request (it timed out, or the upstream itself answered 503 or 429) cuts the limit by a
+//! tenth at once, though at most once per round trip.
+//!
+//! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
+//! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and a
+//! lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
+//! ratio has not fallen by at least half of that proportion, the cut is taken back and the next one
+//! waits: 1 s (or four round trips), then twice that, up to 32 s. Only in the meantime may the
+//! baselines rise although the limit is reached, and at most twofold in a minute. Under overload
+//! cuts do prove themselves, so overload cannot creep into the baselines.
+//!
+//! This proof takes the place of failsafe-go's windows of correlation between concurrency, latency
+//! and throughput. These wait for the limit to vary by itself, over 50 windows of a second; a cut is
+//! the one variation that is needed, and is there when it is needed.
+//!
+//! Not here: who waits when the limit is reached (`queue`) and who is refused first (`priority`).
+
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::baseline::Baselines;
+pub use self::baseline::{MAX_ROUTES, RouteSlot};
+use self::round::{Hold, Round, Trial};
+use super::{Mode, queue};
+
+mod baseline;
+mod round;
+
+/// The adaptive limit of an upstream and the queue in front of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Concurrency")]
+pub struct Settings {
+    /// Whether the policy acts.
+    pub mode: Mode,
+    /// The limit never falls below this; at least 1.
+    pub min: u32,
+    /// The limit never rises above this.
+    pub max: u32,
+    /// The limit before anything was measured.
+    pub initial: u32,
+    /// Where requests wait when the limit is reached.
+    pub queue: queue::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            min: 4,
+            max: 1000,
+            initial: 20,
+            queue: queue::Settings::default(),
+        }
+    }
+}
+
+/// Up to this ratio the limit grows.
+const GROW_BELOW: f64 = 1.15;
+
+/// Where the ratio should be under load: a quarter more in the upstream than it is working on, so
+/// that a worker which becomes free finds its next request there.
+const TARGET: f64 = 1.25;
+
+/// Above this ratio the limit is cut.
+const CUT_ABOVE: f64 = 1.4;
+
+/// The deepest cut for latency in one round.
+const CUT_MOST: f64 = 0.5;
+
+/// The shallowest cut for latency: less would prove nothing against the noise of a round.
+const CUT_LEAST: f64 = 0.8;
+
+/// The most that the limit grows in a round once it has met a queue.
+const GROWTH: f64 = 1.25;
+
+/// What a drop leaves of the limit.
+const DROP: f64 = 0.9;
+
+/// An operator's limit is capped here, so that a queue relative to it stays bounded as well.
+const LIMIT_MOST: u32 = 1_000_000;
+
+/// The adaptive limit of one upstream; about 400 bytes, and 48 per route.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    limit: f64,
+    in_flight: u32,
+    /// Rises with each change of the limit.
+    epoch: u32,
+    /// The epoch that the last drop began: of what started earlier, no drop counts.
+    dropped: u32,
+    /// True until the limit has met its first sign of a queue.
+    searching: bool,
+    round: Round,
+    trial: Option<Trial>,
+    hold: Hold,
+    ratio: f64,
+    baselines: Baselines,
+}
+
+/// An attempt that is under way, as the limiter knows it; to be handed back with what came of it,
+/// or let go if nothing was learned from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    epoch: u32,
+    /// How many were in flight when it started, itself included.
+    in_flight: u32,
+    /// The limit was reached.
+    bound: bool,
+}
+
+/// What came of an attempt. An attempt that ended in a way which says nothing of the upstream's
+/// load is not recorded: cancelled by the client, not connected, or answered by a peer proxy's own
+/// protection in the name of another upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// The head of an answer came after this time.
+    Answered(Duration),
+    /// It timed out, or the upstream answered that it has too much to do (503, 429).
+    Dropped,
+}
+
+/// Why the limit changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The limit held requests back, and the upstream was as quick as ever.
+    Room,
+    /// Requests queue in the upstream.
+    Latency,
+    /// An attempt was dropped.
+    Drop,
+    /// The last cut is taken back: it did not make requests quicker.
+    Unproved,
+}
+
+/// A change of the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The limit before.
+    pub from: u32,
+    /// The limit from now on.
+    pub to: u32,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// What an operator sees of the limiter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// How many may be in flight.
+    pub limit: u32,
+    /// How many are.
+    pub in_flight: u32,
+    /// The time that requests took in the last round, as a multiple of their baselines.
+    pub ratio: f64,
+    /// The time that a request of the recent mix takes while nothing queues; nothing before the
+    /// first answer.
+    pub baseline: Option<Duration>,
+    /// True while a cut was taken back and the next one waits: the upstream has become slower and
+    /// its load is not the reason.
+    pub holding: bool,
+}
+
+impl Limiter {
+    /// A limiter that has seen nothing.
+    #[must_use]
+    pub fn new(settings: &Settings, now: Instant) -> Self {
+        let mut limiter = Self {
+            limit: 0.0,
+            in_flight: 0,
+            epoch: 0,
+            dropped: 0,
+            searching: true,
+            round: Round::new(now),
+            trial: None,
+            hold: Hold::default(),
+            ratio: 1.0,
+            baselines: Baselines::default(),
+        };
+        limiter.set(settings, f64::from(settings.initial));
+        limiter
+    }
+
+    /// The place of a route's baseline, to be asked for when a configuration is compiled: the same
+    /// key (a hash of the route's name) has the same place ever after, across reloads too.
+    pub fn route(&mut self, key: u64) -> RouteSlot {
+        self.baselines.slot(key)
+    }
+
+    /// How many requests may be in flight.
+    #[must_use]
+    pub fn limit(&self, settings: &Settings) -> u32 {
+        let (min, max) = bounds(settings);
+        // A setting that was reloaded acts at once.
+        (self.limit as u32).clamp(min, max)
+    }
+
+    /// How many requests are in flight.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Takes a place, to be given back with [`Limiter::release`]; false if there is none.
+    #[must_use]
+    pub fn try_acquire(&mut self, settings: &Settings) -> bool {
+        let free = self.in_flight < self.limit(settings);
+        self.in_flight += u32::from(free);
+        free
+    }
+
+    /// Takes a place whether there is one or not, to be given back like any other: for `observe`,
+    /// and for what must never be refused.
+    pub const fn acquire(&mut self) {
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// Gives a place back.
+    pub const fn release(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Starts an attempt of a request that holds a place. One place may see several attempts.
+    pub fn start(&mut self, settings: &Settings) -> Attempt {
+        self.baselines.crowd(self.in_flight);
+        let bound = self.in_flight >= self.limit(settings);
+        Attempt { epoch: self.epoch, in_flight: self.in_flight, bound }
+    }
+
+    /// Learns what came of an attempt, and says whether that changed the limit.
+    pub fn record(
+        &mut self,
+        settings: &Settings,
+        attempt: Attempt,
+        route: RouteSlot,
+        sample: Sample,
+        now: Instant,
+    ) -> Option<Change> {
+        let Sample::Answered(latency) = sample else {
+            return self.drop_one(settings, attempt);
+        };
+        let (min, _) = bounds(settings);
+        let latency = latency.as_secs_f64().max(LATENCY_LEAST);
+        let alone = !attempt.bound && self.baselines.is_alone(attempt.in_flight, min);
+        let expected = self.baselines.learn(route, latency, alone);
+        if self.round.is_stale(self.baselines.recent(), now) {
+            let back = self.trial.take().map(|trial| (trial.limit, Cause::Unproved));
+            self.round = Round::new(now);
+            if let Some((limit, cause)) = back {
+                return self.change(settings, limit, cause, now);
+            }
+        }
+        if !attempt.bound || attempt.epoch != self.epoch {
+            return None;
+        }
+        self.round.add(latency, expected, self.ratio);
+        if !self.round.is_over(self.limit(settings), now) {
+            return None;
+        }
+        self.conclude(settings, now)
+    }
+
+    /// How long an answer of this route is likely to take now; nothing if nobody knows.
+    #[must_use]
+    pub fn expected(&self, route: RouteSlot) -> Option<Duration> {
+        self.baselines.expected(route).and_then(seconds)
+    }
+
+    /// The time that a request of the recent mix takes while nothing queues; nothing before the
+    /// first answer. The queue's constants scale with it.
+    #[must_use]
+    pub fn baseline(&self) -> Option<Duration> {
+        self.baselines.typical().and_then(seconds)
+    }
+
+    /// The time that requests of this route take while nothing queues.
+    #[must_use]
+    pub fn baseline_of(&self, route: RouteSlot) -> Option<Duration> {
+        self.baselines.get(route).and_then(seconds)
+    }
+
+    /// What an operator sees.
+    #[must_use]
+    pub fn view(&self, settings: &Settings, now: Instant) -> View {
+        View {
+            limit: self.limit(settings),
+            in_flight: self.in_flight,
+            ratio: self.ratio,
+            baseline: self.baseline(),
+            holding: self.hold.holds(now),
+        }
+    }
+
+    fn drop_one(&mut self, settings: &Settings, attempt: Attempt) -> Option<Change> {
+        if attempt.epoch < self.dropped {
+            return None;
+        }
+        let from = self.limit(settings);
+        self.trial = None;
+        self.searching = false;
+        self.set(settings, self.limit * DROP);
+        self.epoch = self.epoch.saturating_add(1);
+        self.dropped = self.epoch;
+        self.round.restart();
+        let to = self.limit(settings);
+        (from != to).then_some(Change { from, to, cause: Cause::Drop })
+    }
+
+    /// Decides at the end of a round.
+    fn conclude(&mut self, settings: &Settings, now: Instant) -> Option<Change> {
+        let ratio = self.round.ratio();
+        let latency = self.round.latency();
+        self.ratio = ratio;
+        self.round = Round::new(now);
+        if let Some(trial) = self.trial.take() {
+            if !trial.is_proved(ratio) {
+                self.hold.begin(trial.ratio, latency, now);
+                if !self.baselines.are_founded() {
+                    // What the baselines rest on is a handful of first answers; this is more.
+                    self.baselines.scale_by(trial.ratio.max(1.0));
+                }
+                return self.change(settings, trial.limit, Cause::Unproved, now);
+            }
+            self.hold = Hold::default();
+        }
+        self.baselines.follow(ratio);
+        if ratio <= GROW_BELOW {
+            self.hold.forgive(now);
+            return self.grow(settings, ratio, now);
+        }
+        self.searching = false;
+        let (min, _) = bounds(settings);
+        let least = self.limit(settings) <= min;
+        if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio, now) {
+            let share = (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST);
+            self.trial = Some(Trial { limit: self.limit, ratio, share });
+            return self.change(settings, self.limit * share, Cause::Latency, now);
+        }
+        // At the minimum no cut can prove anything, so it counts as one that did not.
+        if ratio > CUT_ABOVE && least && !self.hold.has_begun() {
+            self.hold.begin(ratio, latency, now);
+        }
+        let rise = self.hold.rise(now);
+        self.baselines.scale_by(rise.min(ratio));
+        None
+    }
+
+    fn grow(&mut self, settings: &Settings, ratio: f64, now: Instant) -> Option<Change> {
+        let growth = if self.searching { 2.0 } else { (TARGET / ratio).min(GROWTH) };
+        let limit = (self.limit * growth).max(self.limit + 1.0);
+        self.change(settings, limit, Cause::Room, now)
+    }
+
+    fn change(
+        &mut self,
+        settings: &Settings,
+        limit: f64,
+        cause: Cause,
+        now: Instant,
+    ) -> Option<Change> {
+        let from = self.limit(settings);
+        self.set(settings, limit);
+        let to = self.limit(settings);
+        if from == to {
+            return None;
+        }
+        self.epoch = self.epoch.saturating_add(1);
+        self.round = Round::new(now);
+        Some(Change { from, to, cause })
+    }
+
+    fn set(&mut self, settings: &Settings, limit: f64) {
+        let (min, max) = bounds(settings);
+        self.limit = limit.clamp(f64::from(min), f64::from(max));
+    }
+}
+
+/// A latency of nothing would make a ratio of anything; no upstream answers in less.
+const LATENCY_LEAST: f64 = 1e-6;
+
+fn bounds(settings: &Settings) -> (u32, u32) {
+    let min = settings.min.clamp(1, LIMIT_MOST);
+    (min, settings.max.clamp(min, LIMIT_MOST))
+}
+
+fn seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests;
