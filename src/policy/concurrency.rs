@@ -42,10 +42,14 @@ use serde::{Deserialize, Serialize};
 
 use self::baseline::Baselines;
 pub use self::baseline::{MAX_ROUTES, RouteSlot};
-use self::round::{Hold, Round, Trial};
+use self::drops::{Drops, Verdict};
+use self::hold::Hold;
+use self::round::{Round, Trial};
 use super::{Mode, queue};
 
 mod baseline;
+mod drops;
+mod hold;
 mod round;
 
 /// The adaptive limit of an upstream and the queue in front of it.
@@ -96,8 +100,11 @@ const CUT_LEAST: f64 = 0.8;
 /// The most that the limit grows in a round once it has met a queue.
 const GROWTH: f64 = 1.25;
 
-/// What a drop leaves of the limit.
-const DROP: f64 = 0.9;
+/// While cuts do not prove themselves, the limit is raised by this factor to see whether that does.
+const RAISE: f64 = 1.5;
+
+/// Up to this ratio of recent answers a refusal makes the limit grow at once.
+const ROOM: f64 = 1.05;
 
 /// An operator's limit is capped here, so that a queue relative to it stays bounded as well.
 const LIMIT_MOST: u32 = 1_000_000;
@@ -111,6 +118,7 @@ pub struct Limiter {
     epoch: u32,
     /// The epoch that the last drop began: of what started earlier, no drop counts.
     dropped: u32,
+    drops: Drops,
     /// True until the limit has met its first sign of a queue.
     searching: bool,
     round: Round,
@@ -192,6 +200,7 @@ impl Limiter {
             in_flight: 0,
             epoch: 0,
             dropped: 0,
+            drops: Drops::default(),
             searching: true,
             round: Round::new(now),
             trial: None,
@@ -223,9 +232,13 @@ impl Limiter {
         self.in_flight
     }
 
-    /// Takes a place, to be given back with [`Limiter::release`]; false if there is none.
+    /// Takes a place, to be given back with [`Limiter::release`]; false if there is none. If answers
+    /// are as quick as ever the limit grows rather than refuse, once in a round trip.
     #[must_use]
-    pub fn try_acquire(&mut self, settings: &Settings) -> bool {
+    pub fn try_acquire(&mut self, settings: &Settings, now: Instant) -> bool {
+        if self.in_flight >= self.limit(settings) && self.has_room(now) {
+            self.grow(settings, 1.0, now);
+        }
         let free = self.in_flight < self.limit(settings);
         self.in_flight += u32::from(free);
         free
@@ -258,8 +271,9 @@ impl Limiter {
         sample: Sample,
         now: Instant,
     ) -> Option<Change> {
+        self.drops.count(self.limit, sample == Sample::Dropped);
         let Sample::Answered(latency) = sample else {
-            return self.drop_one(settings, attempt);
+            return self.drop_one(settings, attempt, now);
         };
         let (min, _) = bounds(settings);
         let latency = latency.as_secs_f64().max(LATENCY_LEAST);
@@ -313,37 +327,55 @@ impl Limiter {
         }
     }
 
-    fn drop_one(&mut self, settings: &Settings, attempt: Attempt) -> Option<Change> {
+    /// Whether a refusal would be for want of measurement alone.
+    fn has_room(&self, now: Instant) -> bool {
+        self.trial.is_none()
+            && !self.hold.has_begun()
+            && self.baselines.recent_ratio().is_some_and(|ratio| ratio <= ROOM)
+            && self.round.age(now) >= self.baselines.recent()
+    }
+
+    fn drop_one(
+        &mut self,
+        settings: &Settings,
+        attempt: Attempt,
+        now: Instant,
+    ) -> Option<Change> {
         if attempt.epoch < self.dropped {
             return None;
         }
-        let from = self.limit(settings);
+        let (min, _) = bounds(settings);
+        let (limit, recent) = (self.limit, self.baselines.recent());
+        let (limit, cause) = match self.drops.judge(limit, f64::from(min), recent, now) {
+            Verdict::Ignored => return None,
+            Verdict::Cut(limit) => (limit, Cause::Drop),
+            Verdict::Unproved(limit) => (limit, Cause::Unproved),
+        };
         self.trial = None;
         self.searching = false;
-        self.set(settings, self.limit * DROP);
+        // Even a cut too small to show is one: the round trip has had its drop.
         self.epoch = self.epoch.saturating_add(1);
         self.dropped = self.epoch;
-        self.round.restart();
-        let to = self.limit(settings);
-        (from != to).then_some(Change { from, to, cause: Cause::Drop })
+        self.change(settings, limit, cause, now)
     }
 
     /// Decides at the end of a round.
     fn conclude(&mut self, settings: &Settings, now: Instant) -> Option<Change> {
-        let ratio = self.round.ratio();
-        let latency = self.round.latency();
+        let (ratio, latency) = (self.round.ratio(), self.round.latency());
         self.ratio = ratio;
         self.round = Round::new(now);
         if let Some(trial) = self.trial.take() {
-            if !trial.is_proved(ratio) {
+            let cut = trial.share < 1.0;
+            if cut && trial.follows(ratio) {
+                self.hold = Hold::default();
+            } else if cut {
                 self.hold.begin(trial.ratio, latency, now);
-                if !self.baselines.are_founded() {
-                    // What the baselines rest on is a handful of first answers; this is more.
-                    self.baselines.scale_by(trial.ratio.max(1.0));
-                }
+                self.baselines.found(trial.ratio);
                 return self.change(settings, trial.limit, Cause::Unproved, now);
+            } else if trial.follows(ratio) {
+                self.hold.forbid_raise();
+                return self.change(settings, trial.limit, Cause::Latency, now);
             }
-            self.hold = Hold::default();
         }
         self.baselines.follow(ratio);
         if ratio <= GROW_BELOW {
@@ -354,17 +386,29 @@ impl Limiter {
         let (min, _) = bounds(settings);
         let least = self.limit(settings) <= min;
         if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio, now) {
-            let share = (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST);
-            self.trial = Some(Trial { limit: self.limit, ratio, share });
-            return self.change(settings, self.limit * share, Cause::Latency, now);
+            return self.try_limit(settings, (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST), now);
         }
         // At the minimum no cut can prove anything, so it counts as one that did not.
-        if ratio > CUT_ABOVE && least && !self.hold.has_begun() {
+        if ratio > CUT_ABOVE && least && !self.hold.holds(now) {
             self.hold.begin(ratio, latency, now);
         }
         let rise = self.hold.rise(now);
         self.baselines.scale_by(rise.min(ratio));
+        if ratio > CUT_ABOVE && self.hold.may_raise() {
+            return self.try_limit(settings, RAISE, now);
+        }
         None
+    }
+
+    /// Changes the limit to this share of it, to be proved by the next round.
+    fn try_limit(&mut self, settings: &Settings, share: f64, now: Instant) -> Option<Change> {
+        self.trial = Some(Trial { limit: self.limit, ratio: self.ratio, share });
+        let cause = if share < 1.0 { Cause::Latency } else { Cause::Room };
+        let change = self.change(settings, self.limit * share, cause, now);
+        if change.is_none() {
+            self.trial = None;
+        }
+        change
     }
 
     fn grow(&mut self, settings: &Settings, ratio: f64, now: Instant) -> Option<Change> {

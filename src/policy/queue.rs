@@ -85,6 +85,11 @@ pub const MAX_LENGTH: u32 = 4096;
 const CALM: Duration = Duration::from_millis(100);
 const CALM_ANSWERS: u32 = 2;
 
+/// Nor is one overloaded that fewer arrivals than this share found others waiting in; and what one
+/// arrival weighs in it.
+const BEHIND: f64 = 0.75;
+const ARRIVAL: f64 = 1.0 / 16.0;
+
 /// The share of an answer's time that one waits in an overloaded queue, and the least wait: timers
 /// are no finer.
 const SHORT_WAIT: f64 = 0.5;
@@ -200,6 +205,8 @@ struct Tier {
     waiting: u32,
     /// When somebody in it or above it was last refused for lack of room, or waited in vain.
     refused: Option<Instant>,
+    /// The share of recent arrivals in it that found somebody of it or above waiting.
+    behind: f64,
 }
 
 impl WaitQueue {
@@ -210,7 +217,7 @@ impl WaitQueue {
             waiters: Vec::new(),
             free: Vec::new(),
             order: Order::default(),
-            tiers: [Tier { waiting: 0, refused: None }; MAX_TIERS],
+            tiers: [Tier { waiting: 0, refused: None, behind: 0.0 }; MAX_TIERS],
             arrivals: 0,
             epoch: now,
         }
@@ -247,6 +254,7 @@ impl WaitQueue {
             return Entered::Hopeless;
         }
         let tier = tier_of(settings, arrival.level);
+        self.note_arrival(tier);
         let overloaded = self.is_overloaded(tier, pace, now);
         let rank = self.rank(settings, arrival.level, now);
         let displaced = if self.len() < settings.max.of(pace.limit) {
@@ -302,14 +310,23 @@ impl WaitQueue {
     #[must_use]
     pub fn is_overloaded(&self, tier: usize, pace: Pace, now: Instant) -> bool {
         let calm = CALM.max(pace.latency.saturating_mul(CALM_ANSWERS));
-        let refused = self.tiers.get(tier).and_then(|tier| tier.refused);
-        refused.is_some_and(|refused| now.saturating_duration_since(refused) <= calm)
+        self.tiers.get(tier).is_some_and(|tier| {
+            let lately = |at| now.saturating_duration_since(at) <= calm;
+            tier.behind >= BEHIND && tier.refused.is_some_and(lately)
+        })
     }
 
     fn contains(&self, ticket: Ticket) -> bool {
         self.waiters.get(ticket.index()).is_some_and(|waiter| {
             waiter.generation == ticket.generation && self.order.contains(ticket.index)
         })
+    }
+
+    fn note_arrival(&mut self, tier: usize) {
+        let behind = self.tiers.iter().take(tier.saturating_add(1)).any(|tier| tier.waiting > 0);
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            tier.behind += (if behind { 1.0 } else { 0.0 } - tier.behind) * ARRIVAL;
+        }
     }
 
     /// Notes that a request of this tier was refused: there is too much of it and of what is below.

@@ -25,7 +25,10 @@ const LONE: f64 = 1.0 / 128.0;
 const GUESS: u32 = 32;
 
 /// What an answer weighs in the recent ratio of all routes.
-const RECENT: f64 = 1.0 / 16.0;
+const RECENT: f64 = 1.0 / 64.0;
+
+/// So many answers say something of how quick they are.
+const FIRST: u32 = 8;
 
 /// What an attempt weighs in how many are usually in flight.
 const USUAL: f64 = 1.0 / 256.0;
@@ -63,6 +66,7 @@ pub(super) struct Baselines {
     /// How many are usually in flight when an attempt starts.
     usual: f64,
     attempts: u32,
+    answers: u32,
     /// Of recent answers: the latency, and what the baselines expected.
     took: f64,
     expected: f64,
@@ -78,6 +82,7 @@ impl Default for Baselines {
             lone: 0,
             usual: 0.0,
             attempts: 0,
+            answers: 0,
             took: 0.0,
             expected: 0.0,
             round: 1.0,
@@ -112,7 +117,7 @@ impl Baselines {
 
     /// Learns a latency, in seconds, and says what was expected before it.
     pub(super) fn learn(&mut self, route: RouteSlot, latency: f64, alone: bool) -> f64 {
-        let ratio = self.recent_ratio();
+        let ratio = self.recent_ratio().unwrap_or(1.0);
         let Some(baseline) = self.routes.get_mut(usize::from(route.0)) else { return latency };
         if alone && !baseline.alone {
             baseline.alone = true;
@@ -129,14 +134,16 @@ impl Baselines {
             baseline.mean += (own - baseline.mean) * weight;
         }
         self.lone = self.lone.saturating_add(u32::from(alone));
-        self.took += (latency - self.took) * RECENT;
-        self.expected += (expected - self.expected) * RECENT;
+        self.answers = self.answers.saturating_add(1);
+        let weight = (1.0 / f64::from(self.answers)).max(RECENT);
+        self.took += (latency - self.took) * weight;
+        self.expected += (expected - self.expected) * weight;
         expected
     }
 
-    /// What recent answers took, as a multiple of what was expected.
-    fn recent_ratio(&self) -> f64 {
-        if self.expected > 0.0 { self.took / self.expected } else { 1.0 }
+    /// What recent answers took, as a multiple of what was expected; nothing before the first ones.
+    pub(super) fn recent_ratio(&self) -> Option<f64> {
+        (self.answers >= FIRST && self.expected > 0.0).then(|| self.took / self.expected)
     }
 
     /// How long recent answers took, in seconds.
@@ -150,7 +157,7 @@ impl Baselines {
     }
 
     pub(super) fn expected(&self, route: RouteSlot) -> Option<f64> {
-        Some(self.get(route)? * self.recent_ratio().max(1.0))
+        Some(self.get(route)? * self.recent_ratio().unwrap_or(1.0).max(1.0))
     }
 
     /// The baseline of the recent mix of routes, each answer counting once.
@@ -158,9 +165,13 @@ impl Baselines {
         (self.expected > 0.0).then_some(self.expected)
     }
 
-    /// Whether enough lone answers are in for the height to be trusted.
-    pub(super) const fn are_founded(&self) -> bool {
-        self.lone >= FOUNDED
+    /// Rises to what is measured, if a handful of first answers is all that the baselines rest on;
+    /// once.
+    pub(super) fn found(&mut self, ratio: f64) {
+        if self.lone < FOUNDED {
+            self.lone = FOUNDED;
+            self.scale_by(ratio.max(1.0));
+        }
     }
 
     /// Follows answers under load that are quicker than expected, given the ratio of each round.

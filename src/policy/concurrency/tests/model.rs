@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         self.requests.push(request);
         self.after(self.scenario.deadline, Event::Deadline(id));
         let Some(settings) = &self.scenario.settings else { return self.send(id) };
-        if self.queue.is_empty() && self.limiter.try_acquire(settings) {
+        if self.queue.is_empty() && self.limiter.try_acquire(settings, self.instant()) {
             return self.send(id);
         }
         let cohort = (self.rng.unit() * COHORTS as f64) as usize;
@@ -370,8 +370,9 @@ impl<'a> World<'a> {
     /// Lets waiting requests through while there is room.
     fn serve(&mut self) {
         let Some(settings) = &self.scenario.settings else { return };
-        while !self.queue.is_empty() && self.limiter.try_acquire(settings) {
-            let (pace, now) = (self.pace(settings), self.instant());
+        let now = self.instant();
+        while !self.queue.is_empty() && self.limiter.try_acquire(settings, now) {
+            let pace = self.pace(settings);
             match self.queue.next(&settings.queue, pace, now) {
                 Some(Next::Serve(ticket)) => {
                     let id = self.waiting[ticket.index()];
