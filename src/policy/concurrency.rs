@@ -103,8 +103,12 @@ const GROWTH: f64 = 1.25;
 /// While cuts do not prove themselves, the limit is raised by this factor to see whether that does.
 const RAISE: f64 = 1.5;
 
-/// Up to this ratio of recent answers a refusal makes the limit grow at once.
+/// Up to this ratio of recent answers, and of the latest few, the limit grows rather than refuse.
 const ROOM: f64 = 1.05;
+const ROOM_LAST: f64 = 1.2;
+
+/// A limit that was enough for so many round trips is found.
+const GUESS_TRIPS: f64 = 10.0;
 
 /// An operator's limit is capped here, so that a queue relative to it stays bounded as well.
 const LIMIT_MOST: u32 = 1_000_000;
@@ -114,17 +118,25 @@ const LIMIT_MOST: u32 = 1_000_000;
 pub struct Limiter {
     limit: f64,
     in_flight: u32,
-    /// Rises with each change of the limit.
-    epoch: u32,
-    /// The epoch that the last drop began: of what started earlier, no drop counts.
-    dropped: u32,
+    /// How many attempts were started.
+    started: u64,
+    /// The first attempt of the round: what started before is of another limit.
+    round_from: u64,
+    /// True in the first round after a change of the limit.
+    round_fresh: bool,
+    /// The first attempt after the last drop: of what started before, no drop counts.
+    drop_from: u64,
     drops: Drops,
     /// True until the limit has met its first sign of a queue.
     searching: bool,
     round: Round,
+    /// When the limit last changed.
+    changed: Instant,
     trial: Option<Trial>,
     hold: Hold,
     ratio: f64,
+    /// How many answers came since the limit last changed.
+    fresh: u32,
     baselines: Baselines,
 }
 
@@ -132,7 +144,7 @@ pub struct Limiter {
 /// or let go if nothing was learned from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    epoch: u32,
+    number: u64,
     /// How many were in flight when it started, itself included.
     in_flight: u32,
     /// The limit was reached.
@@ -198,14 +210,18 @@ impl Limiter {
         let mut limiter = Self {
             limit: 0.0,
             in_flight: 0,
-            epoch: 0,
-            dropped: 0,
+            started: 0,
+            round_from: 0,
+            round_fresh: true,
+            drop_from: 0,
             drops: Drops::default(),
             searching: true,
             round: Round::new(now),
+            changed: now,
             trial: None,
             hold: Hold::default(),
             ratio: 1.0,
+            fresh: 0,
             baselines: Baselines::default(),
         };
         limiter.set(settings, f64::from(settings.initial));
@@ -237,6 +253,9 @@ impl Limiter {
     #[must_use]
     pub fn try_acquire(&mut self, settings: &Settings, now: Instant) -> bool {
         if self.in_flight >= self.limit(settings) && self.has_room(now) {
+            // A limit that was enough for some time is no first guess any more.
+            let since = now.saturating_duration_since(self.changed).as_secs_f64();
+            self.searching &= since < self.baselines.recent() * GUESS_TRIPS;
             self.grow(settings, 1.0, now);
         }
         let free = self.in_flight < self.limit(settings);
@@ -259,7 +278,9 @@ impl Limiter {
     pub fn start(&mut self, settings: &Settings) -> Attempt {
         self.baselines.crowd(self.in_flight);
         let bound = self.in_flight >= self.limit(settings);
-        Attempt { epoch: self.epoch, in_flight: self.in_flight, bound }
+        let number = self.started;
+        self.started += 1;
+        Attempt { number, in_flight: self.in_flight, bound }
     }
 
     /// Learns what came of an attempt, and says whether that changed the limit.
@@ -275,6 +296,7 @@ impl Limiter {
         let Sample::Answered(latency) = sample else {
             return self.drop_one(settings, attempt, now);
         };
+        self.fresh = self.fresh.saturating_add(1);
         let (min, _) = bounds(settings);
         let latency = latency.as_secs_f64().max(LATENCY_LEAST);
         let alone = !attempt.bound && self.baselines.is_alone(attempt.in_flight, min);
@@ -286,11 +308,15 @@ impl Limiter {
                 return self.change(settings, limit, cause, now);
             }
         }
-        if !attempt.bound || attempt.epoch != self.epoch {
+        // At first only quick requests of the round are back; they would speak for all.
+        let early = self.round_fresh && self.round.age(now) < self.baselines.work();
+        if !attempt.bound || attempt.number < self.round_from || early {
             return None;
         }
         self.round.add(latency, expected, self.ratio);
-        if !self.round.is_over(self.limit(settings), now) {
+        let trip = self.baselines.work() * if self.round_fresh { 2.0 } else { 1.0 };
+        let full = self.round.is_over(self.limit(settings), CUT_ABOVE, now);
+        if !full || self.round.age(now) < trip {
             return None;
         }
         self.conclude(settings, now)
@@ -331,7 +357,10 @@ impl Limiter {
     fn has_room(&self, now: Instant) -> bool {
         self.trial.is_none()
             && !self.hold.has_begun()
-            && self.baselines.recent_ratio().is_some_and(|ratio| ratio <= ROOM)
+            && self.baselines.are_met(ROOM, ROOM_LAST)
+            // Nothing is known of the limit before it has seen a round trip's worth of answers; an
+            // upstream that hangs gives none.
+            && self.fresh >= self.limit as u32 / 2
             && self.round.age(now) >= self.baselines.recent()
     }
 
@@ -341,7 +370,8 @@ impl Limiter {
         attempt: Attempt,
         now: Instant,
     ) -> Option<Change> {
-        if attempt.epoch < self.dropped {
+        // A cut that is being tried is more than a drop asks for.
+        if attempt.number < self.drop_from || self.trial.is_some() {
             return None;
         }
         let (min, _) = bounds(settings);
@@ -351,11 +381,8 @@ impl Limiter {
             Verdict::Cut(limit) => (limit, Cause::Drop),
             Verdict::Unproved(limit) => (limit, Cause::Unproved),
         };
-        self.trial = None;
         self.searching = false;
-        // Even a cut too small to show is one: the round trip has had its drop.
-        self.epoch = self.epoch.saturating_add(1);
-        self.dropped = self.epoch;
+        self.drop_from = self.started;
         self.change(settings, limit, cause, now)
     }
 
@@ -364,16 +391,19 @@ impl Limiter {
         let (ratio, latency) = (self.round.ratio(), self.round.latency());
         self.ratio = ratio;
         self.round = Round::new(now);
+        self.round_fresh = false;
         if let Some(trial) = self.trial.take() {
-            let cut = trial.share < 1.0;
-            if cut && trial.follows(ratio) {
-                self.hold = Hold::default();
-            } else if cut {
-                self.hold.begin(trial.ratio, latency, now);
-                self.baselines.found(trial.ratio);
-                return self.change(settings, trial.limit, Cause::Unproved, now);
-            } else if trial.follows(ratio) {
-                self.hold.forbid_raise();
+            let (cut, follows) = (trial.share < 1.0, trial.follows(ratio));
+            match (cut, follows) {
+                (true, true) => self.hold.proved(ratio <= CUT_ABOVE),
+                (true, false) => {
+                    self.hold.begin(trial.ratio, latency, now);
+                    self.baselines.found(trial.ratio);
+                    return self.change(settings, trial.limit, Cause::Unproved, now);
+                }
+                (false, _) => self.hold.raised(follows, ratio),
+            }
+            if !cut && follows {
                 return self.change(settings, trial.limit, Cause::Latency, now);
             }
         }
@@ -430,8 +460,13 @@ impl Limiter {
         if from == to {
             return None;
         }
-        self.epoch = self.epoch.saturating_add(1);
+        // What is sent just after a rise still finds the shorter queue of before.
+        let settling = if to > from { u64::from(to) } else { 0 };
+        self.round_from = self.started.saturating_add(settling);
+        self.fresh = 0;
+        self.changed = now;
         self.round = Round::new(now);
+        self.round_fresh = true;
         Some(Change { from, to, cause })
     }
 

@@ -27,6 +27,12 @@ const GUESS: u32 = 32;
 /// What an answer weighs in the recent ratio of all routes.
 const RECENT: f64 = 1.0 / 64.0;
 
+/// And in that of the latest few.
+const LAST: f64 = 1.0 / 8.0;
+
+/// The factor by which a handful of first answers may have been too quick.
+const FOUND_MOST: f64 = 2.0;
+
 /// So many answers say something of how quick they are.
 const FIRST: u32 = 8;
 
@@ -67,9 +73,14 @@ pub(super) struct Baselines {
     usual: f64,
     attempts: u32,
     answers: u32,
-    /// Of recent answers: the latency, and what the baselines expected.
+    /// Of recent answers, in seconds: the latency, and what the baselines expected.
     took: f64,
     expected: f64,
+    /// The same of the latest few.
+    took_last: f64,
+    expected_last: f64,
+    /// Of recent answers the product of both: long work counts by its length.
+    both: f64,
     /// The ratio of recent rounds.
     round: f64,
 }
@@ -85,6 +96,9 @@ impl Default for Baselines {
             answers: 0,
             took: 0.0,
             expected: 0.0,
+            took_last: 0.0,
+            expected_last: 0.0,
+            both: 0.0,
             round: 1.0,
         }
     }
@@ -138,6 +152,10 @@ impl Baselines {
         let weight = (1.0 / f64::from(self.answers)).max(RECENT);
         self.took += (latency - self.took) * weight;
         self.expected += (expected - self.expected) * weight;
+        self.both += (latency * expected - self.both) * weight;
+        let weight = weight.max(LAST);
+        self.took_last += (latency - self.took_last) * weight;
+        self.expected_last += (expected - self.expected_last) * weight;
         expected
     }
 
@@ -146,9 +164,22 @@ impl Baselines {
         (self.answers >= FIRST && self.expected > 0.0).then(|| self.took / self.expected)
     }
 
+    /// Whether answers are as quick as expected: the recent ones within `recent`, and the latest few
+    /// within `last`, as multiples of what was expected.
+    pub(super) fn are_met(&self, recent: f64, last: f64) -> bool {
+        self.recent_ratio().is_some_and(|ratio| ratio <= recent)
+            && self.took_last <= self.expected_last * last
+    }
+
     /// How long recent answers took, in seconds.
     pub(super) const fn recent(&self) -> f64 {
         self.took
+    }
+
+    /// How long a piece of recent work took, in seconds: of quick and slow answers that of the slow
+    /// ones, if most of the work is theirs.
+    pub(super) fn work(&self) -> f64 {
+        if self.expected > 0.0 { self.both / self.expected } else { 0.0 }
     }
 
     pub(super) fn get(&self, route: RouteSlot) -> Option<f64> {
@@ -170,7 +201,7 @@ impl Baselines {
     pub(super) fn found(&mut self, ratio: f64) {
         if self.lone < FOUNDED {
             self.lone = FOUNDED;
-            self.scale_by(ratio.max(1.0));
+            self.scale_by(ratio.clamp(1.0, FOUND_MOST));
         }
     }
 

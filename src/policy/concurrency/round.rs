@@ -2,20 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-/// The fewest answers that make a round.
-const FEWEST: u32 = 8;
+/// So many answers are wanted, and so many always do; of a large limit two round trips' worth, up
+/// to a bound. Latencies that queue behind each other are alike, so fewer would seem to say more
+/// than they do.
+const WANTED: u32 = 50;
+const ENOUGH: u32 = 200;
+const ENOUGH_MOST: u32 = 1000;
 
 /// A ratio that is known to this share of itself (one standard error) needs no more answers. For
 /// exponential latencies these are 150.
 const KNOWN: f64 = 0.08;
 
-/// So many answers always do, and of a large limit two round trips' worth, up to so many.
-const ENOUGH: u32 = 200;
-const ENOUGH_MOST: u32 = 1000;
+/// The fewest answers that make a round.
+const FEWEST: u32 = 8;
 
-/// Where so many take longer than this, two round trips' worth of at most so many will do.
+/// So few make one if their ratio asks for a cut even when it is less by three standard errors, and
+/// one error is no more than this.
+const ROUGHLY: f64 = 0.1;
+const ERRORS: f64 = 3.0;
+
+/// Where more takes longer than this, two round trips' worth will do.
 const PATIENCE: Duration = Duration::from_secs(1);
-const ENOUGH_SLOW: u32 = 50;
 
 /// A round that has not filled in this time is begun anew, or in so many of its own latencies.
 const STALE: Duration = Duration::from_secs(2);
@@ -75,12 +82,18 @@ impl Round {
         now.saturating_duration_since(self.began).as_secs_f64()
     }
 
-    pub(super) fn is_over(&self, limit: u32, now: Instant) -> bool {
+    /// Whether it is known what to do. Above `plain` the ratio asks for a cut.
+    pub(super) fn is_over(&self, limit: u32, plain: f64, now: Instant) -> bool {
+        if self.answers < FEWEST {
+            return false;
+        }
         let trips = limit.saturating_mul(2);
-        let slow = self.age(now) > PATIENCE.as_secs_f64();
+        let error = self.error();
         self.answers >= trips.clamp(ENOUGH, ENOUGH_MOST)
-            || (slow && self.answers >= trips.clamp(FEWEST, ENOUGH_SLOW))
-            || (self.answers >= trips.clamp(FEWEST, ENOUGH_SLOW) && self.error() <= KNOWN)
+            || (self.answers >= trips.clamp(FEWEST, WANTED)
+                && self.age(now) > PATIENCE.as_secs_f64())
+            || (self.answers >= trips.clamp(WANTED, ENOUGH) && error <= KNOWN)
+            || (error <= ROUGHLY && self.ratio() * (1.0 - ERRORS * error) > plain)
     }
 
     /// Whether it takes too long to fill. `recent` is how long answers take.

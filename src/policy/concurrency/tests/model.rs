@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use crate::policy::priority::{COHORTS, Level};
+use crate::policy::priority::{COHORTS, Level, Usage};
 use crate::policy::queue::{Arrival, Entered, Leave, Next, Pace, Ticket, WaitQueue};
 
 /// A seeded generator of numbers in `[0, 1)` (xorshift64*).
@@ -39,11 +39,13 @@ pub(super) struct Work {
     /// The upstream says at once that it has too much to do.
     pub(super) refused: bool,
     pub(super) tier: usize,
+    /// Whose it is: the heaviest caller is served last. Without one, anyone's.
+    pub(super) caller: Option<u64>,
 }
 
 impl Work {
     pub(super) fn of(service: f64) -> Self {
-        Self { route: 0, service, refused: false, tier: 1 }
+        Self { route: 0, service, refused: false, tier: 1, caller: None }
     }
 }
 
@@ -59,6 +61,8 @@ pub(super) struct Scenario<'a> {
     /// The work of a request that is sent at a time.
     pub(super) work: Draw<'a>,
     pub(super) deadline: f64,
+    /// Between these times the upstream stands still.
+    pub(super) stall: (f64, f64),
     pub(super) length: f64,
     /// Nothing stands in front of the upstream if there is none.
     pub(super) settings: Option<Settings>,
@@ -72,6 +76,7 @@ impl<'a> Scenario<'a> {
             rate: Box::new(|_| 1.0),
             work: Box::new(move |_, _| Work::of(service)),
             deadline: service * 20.0,
+            stall: (0.0, 0.0),
             length: 10.0,
             settings: Some(Settings::default()),
         }
@@ -113,6 +118,7 @@ pub(super) struct Ended {
     pub(super) ended: f64,
     pub(super) fate: Fate,
     pub(super) tier: usize,
+    pub(super) caller: Option<u64>,
 }
 
 /// What happened.
@@ -136,12 +142,12 @@ impl Report {
         ends.filter(|end| end.fate == fate).count()
     }
 
-    /// The share of requests of a tier, arrived between two times, with good answers.
-    pub(super) fn share(&self, tier: usize, from: f64, to: f64) -> f64 {
+    /// The share of some requests, of those that arrived between two times, with good answers.
+    pub(super) fn share(&self, of: impl Fn(&Ended) -> bool, from: f64, to: f64) -> f64 {
         let ends = self.ends.iter().filter(|end| end.arrived >= from && end.arrived < to);
-        let of_tier: Vec<_> = ends.filter(|end| end.tier == tier).collect();
-        let good = of_tier.iter().filter(|end| end.fate == Fate::Good).count();
-        good as f64 / of_tier.len().max(1) as f64
+        let some: Vec<_> = ends.filter(|end| of(end)).collect();
+        let good = some.iter().filter(|end| end.fate == Fate::Good).count();
+        good as f64 / some.len().max(1) as f64
     }
 
     /// A quantile of the latency of good answers between two times, in seconds.
@@ -153,16 +159,15 @@ impl Report {
         times.get((times.len() as f64 * q) as usize).copied().unwrap_or(0.0)
     }
 
-    /// The limit at a time.
+    /// The share of the capacity that good answers made use of.
+    pub(super) fn used(&self, capacity: f64, from: f64, to: f64) -> f64 {
+        self.goodput(from, to) / capacity
+    }
+
+    /// The limit at a time, as of the last change that was decided on an answer.
     pub(super) fn limit(&self, at: f64) -> u32 {
         let before = self.limits.iter().rev().find(|(time, ..)| *time <= at);
         before.map_or(0, |(_, limit, _)| *limit)
-    }
-
-    /// The lowest limit between two times.
-    pub(super) fn lowest(&self, from: f64, to: f64) -> u32 {
-        let within = self.limits.iter().filter(|(time, ..)| *time >= from && *time < to);
-        within.map(|(_, limit, _)| *limit).min().unwrap_or(u32::MAX).min(self.limit(from))
     }
 }
 
@@ -175,6 +180,8 @@ enum Event {
     Leave(usize),
     /// A request's deadline.
     Deadline(usize),
+    /// Use fades and is compared.
+    Tick,
 }
 
 struct Request {
@@ -200,6 +207,7 @@ struct World<'a> {
     busy: usize,
     limiter: Limiter,
     queue: WaitQueue,
+    usage: Usage,
     routes: Vec<RouteSlot>,
     report: Report,
 }
@@ -226,6 +234,7 @@ impl<'a> World<'a> {
             busy: 0,
             limiter,
             queue: WaitQueue::new(start),
+            usage: Usage::new(start),
             routes,
             report,
         }
@@ -257,6 +266,7 @@ impl<'a> World<'a> {
 
     fn run(mut self) -> Report {
         self.after(0.0, Event::Arrive);
+        self.after(1.0, Event::Tick);
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             self.now = at;
             match event {
@@ -264,9 +274,17 @@ impl<'a> World<'a> {
                 Event::Done(id) => self.done(id),
                 Event::Leave(id) => self.leave(id),
                 Event::Deadline(id) => self.deadline(id),
+                Event::Tick => self.tick(),
             }
         }
         self.report
+    }
+
+    fn tick(&mut self) {
+        self.usage.tick(self.instant());
+        if self.seconds() < self.scenario.length {
+            self.after(1.0, Event::Tick);
+        }
     }
 
     fn arrive(&mut self) {
@@ -292,7 +310,10 @@ impl<'a> World<'a> {
         if self.queue.is_empty() && self.limiter.try_acquire(settings, self.instant()) {
             return self.send(id);
         }
-        let cohort = (self.rng.unit() * COHORTS as f64) as usize;
+        let cohort = match work.caller {
+            Some(caller) => self.usage.cohort(caller),
+            None => (self.rng.unit() * COHORTS as f64) as usize,
+        };
         let arrival = Arrival {
             level: Level::new(work.tier, cohort),
             deadline: Some(self.instant() + Duration::from_secs_f64(self.scenario.deadline)),
@@ -330,10 +351,19 @@ impl<'a> World<'a> {
         }
         if self.busy < self.scenario.slots {
             self.busy += 1;
-            self.after(work.service, Event::Done(id));
+            self.work(id);
         } else {
             self.backlog.push_back(id);
         }
+    }
+
+    /// A worker begins.
+    fn work(&mut self, id: usize) {
+        let (now, service) = (self.seconds(), self.requests[id].work.service);
+        let (from, to) = self.scenario.stall;
+        // What is under way when the upstream stops goes on afterwards.
+        let stalled = if now < to && now + service > from { to - now.max(from) } else { 0.0 };
+        self.after(service + stalled, Event::Done(id));
     }
 
     fn done(&mut self, id: usize) {
@@ -342,7 +372,7 @@ impl<'a> World<'a> {
             self.busy -= 1;
             if let Some(next) = self.backlog.pop_front() {
                 self.busy += 1;
-                self.after(self.requests[next].work.service, Event::Done(next));
+                self.work(next);
             }
         }
         if self.requests[id].ended {
@@ -414,7 +444,10 @@ impl<'a> World<'a> {
         let ended = self.seconds();
         let request = &mut self.requests[id];
         request.ended = true;
-        let (arrived, tier) = (request.arrived, request.work.tier);
-        self.report.ends.push(Ended { arrived, ended, fate, tier });
+        let (arrived, Work { tier, caller, .. }) = (request.arrived, request.work);
+        self.report.ends.push(Ended { arrived, ended, fate, tier, caller });
+        if let (Some(caller), Fate::Good) = (caller, fate) {
+            self.usage.add(caller, Duration::from_secs_f64(request.work.service));
+        }
     }
 }
