@@ -7,31 +7,39 @@
 //! `limit / ratio` is the number of requests that the upstream is really working on, whatever the
 //! mix of quick and slow routes. The gradient is that of Envoy and of Netflix's Gradient2.
 //!
-//! **A round** is what is learned between two decisions: a number of requests that all started
-//! after the last change of the limit, and while the limit was reached. So a round is at least one
-//! round trip long and scales with the upstream by itself; time in which the limit held nobody back
-//! neither raises nor lowers it; and what this proxy refused is never in it.
+//! **A round** is what is learned between two decisions: requests that were started after the last
+//! change of the limit, and while the limit was reached. It lasts a round trip at least (of a mix of
+//! routes, the round trip of most of the work), so it scales with the upstream by itself, and
+//! as long as the ratio is not known to 8 %, within bounds. Time in which the limit held nobody back
+//! is in no round, so it neither raises nor lowers the limit; and neither is what this proxy refused.
 //!
 //! | ratio of a round | what follows |
 //! |---|---|
-//! | up to 1.15 | the limit doubles until it has met its first sign of a queue, later grows by a tenth to a quarter |
+//! | up to 1.15 | the limit grows by 9 % to 25 %; it doubles until its first sign of a queue |
 //! | up to 1.4 | nothing: some queue in the upstream keeps its workers busy |
-//! | above | the limit is cut to where the ratio should be 1.25, by a half at most |
+//! | above | the limit is cut to where the ratio should be 1.25, by a fifth to a half |
 //!
-//! A dropped request (it timed out, or the upstream itself answered 503 or 429) cuts the limit by a
-//! tenth at once, though at most once per round trip.
+//! Where a refusal is at hand while recent answers are as quick as their baselines, the limit grows at
+//! once, without a round: nobody is refused for want of measurement.
 //!
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
 //! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and a
 //! lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
-//! ratio has not fallen by at least half of that proportion, the cut is taken back and the next one
-//! waits: 1 s (or four round trips), then twice that, up to 32 s. Only in the meantime may the
-//! baselines rise although the limit is reached, and at most twofold in a minute. Under overload
-//! cuts do prove themselves, so overload cannot creep into the baselines.
+//! ratio is nearer to where it was than to that proportion, the cut is taken back and the next one
+//! waits: 1 s (or four round trips), then twice that, up to 32 s. In the meantime the limit may grow,
+//! step by step, if that makes nothing slower; and only then may the baselines rise although the
+//! limit is reached, at most twofold in a minute. Under overload cuts do prove themselves, so overload
+//! cannot creep into the baselines.
 //!
 //! This proof takes the place of failsafe-go's windows of correlation between concurrency, latency
 //! and throughput. These wait for the limit to vary by itself, over 50 windows of a second; a cut is
-//! the one variation that is needed, and is there when it is needed.
+//! the one variation that is needed, and is there when it is needed. It has the limit of all that one
+//! proxy can find out alone: where many of them share an upstream, the cut of one changes little, and
+//! what proves itself is that most of them cut at the same time.
+//!
+//! **A dropped request** (it timed out, or the upstream itself answered 503 or 429) cuts the limit by
+//! a tenth at once, though at most once per round trip, and a series of such cuts is judged likewise
+//! ([`drops`]).
 //!
 //! Not here: who waits when the limit is reached (`queue`) and who is refused first (`priority`).
 

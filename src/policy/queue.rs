@@ -8,19 +8,22 @@
 //!
 //! **Order.** `fifo`: the oldest first. `lifo_adaptive`: the oldest first, but the newest while the
 //! queue is overloaded, since the old ones will be too late whatever is done. `priority`: the
-//! highest tier first, in a tier the highest level, and a level more for every 10 ms of waiting,
-//! up to the top of the tier and never past it. A full queue gives way to a higher level: the lowest
-//! one in it is displaced.
+//! highest tier first, and the oldest first in a tier, unless some of it have to be refused (see
+//! below): then the highest level, with a level more for every 10 ms of waiting, up to the top of
+//! the tier and never past it. To serve by level those who can all be served would only make the
+//! lowest of them wait for the others. A full queue gives way to whoever ranks higher: the last one
+//! in it is displaced.
 //!
 //! **Waits.** A queue that serves all who enter it absorbs a burst, and waiting in it is worth while:
 //! up to `max_wait`. In a queue that does not, more arrives than can be done, and its length is only
-//! added to every answer. So once somebody was refused for lack of room or has waited in vain, and
-//! until nobody was for 100 ms (or for the time of two answers), whoever enters may wait for half of
-//! what an answer takes, at least 1 ms. This is controlled delay as Facebook describes it in "Fail
-//! at Scale" (ACM Queue 13-8), with constants that follow the upstream's latency; but that the queue
-//! has emptied for a moment, which a short one does under any load, does not make the waits long
-//! again. With `priority` each tier asks this of the tiers from its own up alone, so that a flood of
-//! the lowest does not cut the waits of the highest. `fifo` does not cut waits: it is the plain
+//! added to every answer. So while most who enter find others of their
+//! tier, or above, waiting, once somebody was refused for
+//! lack of room or has waited in vain, and until nobody was for 100 ms (or for the time of two
+//! answers), whoever is no more important than that one may wait for half of what an answer takes,
+//! at least 1 ms. This is controlled delay as Facebook describes it in "Fail at Scale" (ACM Queue
+//! 13-8), with constants that follow the upstream's latency; but that the queue has emptied for a
+//! moment, which a short one does under any load, does not make the waits long again, and the flood
+//! of a low level does not cut the waits of a high one. `fifo` does not cut waits: it is the plain
 //! queue.
 //!
 //! **Deadlines.** A request whose remaining time is less than its answer is expected to take is
@@ -28,14 +31,15 @@
 //!
 //! Not here: timers and wakers, the limit in front of which requests wait, and who may enter.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::length::Length;
+pub use self::length::{LEAST, Length};
 use self::order::Order;
-use super::priority::{Level, MAX_TIERS};
+use super::priority::{COHORTS, Level, MAX_TIERS};
 use crate::units::{Factor, Period};
 
 mod length;
@@ -46,7 +50,8 @@ mod order;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Queue")]
 pub struct Settings {
-    /// How many may wait: a number, or a share of the limit such as 200%; 0 = nobody waits.
+    /// How many may wait: a number, or a share of the limit such as 200%, which is at
+    /// least 16; 0 = nobody waits.
     pub max: Length,
     /// The longest wait.
     pub max_wait: Period,
@@ -87,8 +92,12 @@ const CALM_ANSWERS: u32 = 2;
 
 /// Nor is one overloaded that fewer arrivals than this share found others waiting in; and what one
 /// arrival weighs in it.
-const BEHIND: f64 = 0.75;
-const ARRIVAL: f64 = 1.0 / 16.0;
+const BEHIND: f64 = 0.7;
+const ARRIVAL: f64 = 1.0 / 64.0;
+
+/// Who is above a refused one by no more than so many levels, in the same tier, is next to it: its
+/// waits would be long, and in vain as often as not.
+const NEAR: usize = 32;
 
 /// The share of an answer's time that one waits in an overloaded queue, and the least wait: timers
 /// are no finer.
@@ -175,9 +184,9 @@ pub enum Next {
 /// will add (as a time), the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    tier: u16,
+    tier: Reverse<usize>,
     score: i64,
-    earlier: std::cmp::Reverse<u64>,
+    earlier: Reverse<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -185,7 +194,7 @@ struct Waiter {
     rank: Rank,
     /// The latest time at which serving it makes sense.
     latest: Option<Instant>,
-    tier: u16,
+    level: Level,
     generation: u32,
 }
 
@@ -195,18 +204,23 @@ pub struct WaitQueue {
     waiters: Vec<Waiter>,
     free: Vec<u32>,
     order: Order<Rank>,
-    tiers: [Tier; MAX_TIERS],
+    /// How many wait in each tier.
+    tiers: [u32; MAX_TIERS],
+    refusals: Refusals,
+    /// The share of recent arrivals in each tier that found somebody of it, or above, waiting.
+    behind: [f64; MAX_TIERS],
     arrivals: u64,
     epoch: Instant,
 }
 
+/// Whom the queue could not serve lately.
 #[derive(Clone, Copy, Debug)]
-struct Tier {
-    waiting: u32,
-    /// When somebody in it or above it was last refused for lack of room, or waited in vain.
-    refused: Option<Instant>,
-    /// The share of recent arrivals in it that found somebody of it or above waiting.
-    behind: f64,
+struct Refusals {
+    since: Instant,
+    /// The highest level refused for lack of room, or after waiting in vain: since then, and in the
+    /// time as long before it.
+    now: Option<Level>,
+    before: Option<Level>,
 }
 
 impl WaitQueue {
@@ -217,7 +231,9 @@ impl WaitQueue {
             waiters: Vec::new(),
             free: Vec::new(),
             order: Order::default(),
-            tiers: [Tier { waiting: 0, refused: None, behind: 0.0 }; MAX_TIERS],
+            tiers: [0; MAX_TIERS],
+            refusals: Refusals { since: now, now: None, before: None },
+            behind: [0.0; MAX_TIERS],
             arrivals: 0,
             epoch: now,
         }
@@ -238,7 +254,7 @@ impl WaitQueue {
     /// How many wait in a tier, 0 being the highest.
     #[must_use]
     pub fn waiting(&self, tier: usize) -> u32 {
-        self.tiers.get(tier).map_or(0, |tier| tier.waiting)
+        self.tiers.get(tier).copied().unwrap_or(0)
     }
 
     /// Lets a request wait if there is room and its deadline allows it.
@@ -253,15 +269,18 @@ impl WaitQueue {
         if latest.is_some_and(|latest| latest < now) {
             return Entered::Hopeless;
         }
-        let tier = tier_of(settings, arrival.level);
-        self.note_arrival(tier);
-        let overloaded = self.is_overloaded(tier, pace, now);
-        let rank = self.rank(settings, arrival.level, now);
+        let level = match settings.discipline {
+            Discipline::Priority => arrival.level,
+            _ => Level::LOWEST,
+        };
+        self.note_arrival(level.tier());
+        let overloaded = self.is_overloaded(level, pace, now);
+        let rank = self.rank(level, overloaded, now);
         let displaced = if self.len() < settings.max.of(pace.limit) {
             None
         } else {
-            let Some(ticket) = self.give_way(settings, overloaded, rank, now) else {
-                self.note_refused(tier, now);
+            let Some(ticket) = self.give_way(settings, overloaded, rank, pace, now) else {
+                self.note_refused(level, pace, now);
                 return Entered::Full;
             };
             Some(ticket)
@@ -273,14 +292,14 @@ impl WaitQueue {
             Some(latest) if latest < waited => (latest, Leave::Deadline),
             _ => (waited, Leave::Waited),
         };
-        let ticket = self.insert(rank, tier, latest);
+        let ticket = self.insert(rank, level, latest);
         Entered::Waiting { ticket, until, why, displaced }
     }
 
     /// Takes the next one out, now that a place is free.
     pub fn next(&mut self, settings: &Settings, pace: Pace, now: Instant) -> Option<Next> {
         let newest =
-            settings.discipline == Discipline::LifoAdaptive && self.is_overloaded(0, pace, now);
+            settings.discipline == Discipline::LifoAdaptive && self.is_overloaded(Level::LOWEST, pace, now);
         let index = if newest { self.order.last() } else { self.order.first() }?;
         let hopeless = self.waiters.get(index as usize)?.latest.is_some_and(|latest| latest < now);
         let ticket = self.remove(index)?;
@@ -294,26 +313,33 @@ impl WaitQueue {
 
     /// Takes out a request that was told to leave by now; false if it is out already, served or
     /// displaced.
-    pub fn expire(&mut self, ticket: Ticket, why: Leave, now: Instant) -> bool {
+    pub fn expire(&mut self, ticket: Ticket, why: Leave, pace: Pace, now: Instant) -> bool {
         if !self.contains(ticket) {
             return false;
         }
-        if why == Leave::Waited
-            && let Some(waiter) = self.waiters.get(ticket.index())
-        {
-            self.note_refused(usize::from(waiter.tier), now);
+        let level = self.waiters.get(ticket.index()).map(|waiter| waiter.level);
+        if let (Leave::Waited, Some(level)) = (why, level) {
+            self.note_refused(level, pace, now);
         }
         self.remove(ticket.index).is_some()
     }
 
-    /// Whether more arrives in a tier and those above it than can be served.
+    /// Whether more arrives of this level and of those above it than can be served.
     #[must_use]
-    pub fn is_overloaded(&self, tier: usize, pace: Pace, now: Instant) -> bool {
-        let calm = CALM.max(pace.latency.saturating_mul(CALM_ANSWERS));
-        self.tiers.get(tier).is_some_and(|tier| {
-            let lately = |at| now.saturating_duration_since(at) <= calm;
-            tier.behind >= BEHIND && tier.refused.is_some_and(lately)
-        })
+    pub fn is_overloaded(&self, level: Level, pace: Pace, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.refusals.since);
+        let (calm, refusals) = (calm(pace), &self.refusals);
+        let (last, before) = match age {
+            age if age <= calm => (refusals.now, refusals.before),
+            age if age <= calm * 2 => (None, refusals.now),
+            _ => (None, None),
+        };
+        let near = |refused: Level| {
+            level <= refused
+                || (level.tier() == refused.tier() && level.cohort() <= refused.cohort() + NEAR)
+        };
+        let behind = self.behind.get(level.tier()).is_some_and(|behind| *behind >= BEHIND);
+        behind && last.max(before).is_some_and(near)
     }
 
     fn contains(&self, ticket: Ticket) -> bool {
@@ -323,33 +349,35 @@ impl WaitQueue {
     }
 
     fn note_arrival(&mut self, tier: usize) {
-        let behind = self.tiers.iter().take(tier.saturating_add(1)).any(|tier| tier.waiting > 0);
-        if let Some(tier) = self.tiers.get_mut(tier) {
-            tier.behind += (if behind { 1.0 } else { 0.0 } - tier.behind) * ARRIVAL;
+        let found = self.tiers.iter().take(tier.saturating_add(1)).any(|waiting| *waiting > 0);
+        if let Some(behind) = self.behind.get_mut(tier) {
+            *behind += (if found { 1.0 } else { 0.0 } - *behind) * ARRIVAL;
         }
     }
 
-    /// Notes that a request of this tier was refused: there is too much of it and of what is below.
-    fn note_refused(&mut self, tier: usize, now: Instant) {
-        for tier in self.tiers.iter_mut().skip(tier) {
-            tier.refused = Some(now);
+    /// Notes that a request of this level was refused: there is too much of it and of what is above.
+    fn note_refused(&mut self, level: Level, pace: Pace, now: Instant) {
+        let (age, calm) = (now.saturating_duration_since(self.refusals.since), calm(pace));
+        if age > calm {
+            let before = if age <= calm * 2 { self.refusals.now } else { None };
+            self.refusals = Refusals { since: now, now: None, before };
         }
+        self.refusals.now = self.refusals.now.max(Some(level));
     }
 
-    fn rank(&mut self, settings: &Settings, level: Level, now: Instant) -> Rank {
+    fn rank(&mut self, level: Level, overloaded: bool, now: Instant) -> Rank {
         let since = now.saturating_duration_since(self.epoch).as_nanos();
         let since = i64::try_from(since).unwrap_or(i64::MAX);
         self.arrivals = self.arrivals.wrapping_add(1);
-        let earlier = std::cmp::Reverse(self.arrivals);
-        if settings.discipline != Discipline::Priority {
-            return Rank { tier: 0, score: 0, earlier };
-        }
+        let cohort = if overloaded { level.cohort() } else { COHORTS - 1 };
         // All age at one speed, so who is ahead of whom never changes while both rise; and once one
         // has reached the top of the tier it is ahead of whoever has not. Hence the order is fixed
-        // when they enter.
-        let score = (level.cohort() as i64 * AGING_NANOS).saturating_sub(since);
-        let tier = u16::try_from(MAX_TIERS.saturating_sub(level.tier())).unwrap_or(0);
-        Rank { tier, score, earlier }
+        // when they enter. Where all have one level it is that of arrival.
+        Rank {
+            tier: Reverse(level.tier()),
+            score: (cohort as i64 * AGING_NANOS).saturating_sub(since),
+            earlier: Reverse(self.arrivals),
+        }
     }
 
     /// Makes room in a full queue for a request of this rank, if it deserves it.
@@ -358,6 +386,7 @@ impl WaitQueue {
         settings: &Settings,
         overloaded: bool,
         rank: Rank,
+        pace: Pace,
         now: Instant,
     ) -> Option<Ticket> {
         let index = match settings.discipline {
@@ -370,26 +399,24 @@ impl WaitQueue {
         if settings.discipline == Discipline::Priority && waiter.rank > rank {
             return None;
         }
-        self.note_refused(usize::from(waiter.tier), now);
+        self.note_refused(waiter.level, pace, now);
         self.remove(index)
     }
 
-    fn insert(&mut self, rank: Rank, tier: usize, latest: Option<Instant>) -> Ticket {
+    fn insert(&mut self, rank: Rank, level: Level, latest: Option<Instant>) -> Ticket {
         let index = self.free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-            self.waiters.push(Waiter { rank, latest, tier: 0, generation: 0 });
+            self.waiters.push(Waiter { latest, level, rank, generation: 0 });
             index
         });
         let mut ticket = Ticket { index, generation: 0 };
         if let Some(waiter) = self.waiters.get_mut(index as usize) {
-            waiter.rank = rank;
-            waiter.latest = latest;
-            waiter.tier = u16::try_from(tier).unwrap_or(0);
+            *waiter = Waiter { latest, level, rank, generation: waiter.generation };
             ticket.generation = waiter.generation;
         }
         self.order.insert(index, rank);
-        if let Some(tier) = self.tiers.get_mut(tier) {
-            tier.waiting = tier.waiting.saturating_add(1);
+        if let Some(waiting) = self.tiers.get_mut(level.tier()) {
+            *waiting += 1;
         }
         ticket
     }
@@ -402,12 +429,15 @@ impl WaitQueue {
         let ticket = Ticket { index, generation: waiter.generation };
         waiter.generation = waiter.generation.wrapping_add(1);
         self.free.push(index);
-        let from = usize::from(waiter.tier);
-        if let Some(tier) = self.tiers.get_mut(from) {
-            tier.waiting = tier.waiting.saturating_sub(1);
+        if let Some(waiting) = self.tiers.get_mut(waiter.level.tier()) {
+            *waiting = waiting.saturating_sub(1);
         }
         Some(ticket)
     }
+}
+
+fn calm(pace: Pace) -> Duration {
+    CALM.max(pace.latency.saturating_mul(CALM_ANSWERS))
 }
 
 /// The latest time at which serving a request makes sense; nothing if that is at any time.
@@ -415,10 +445,6 @@ fn latest(arrival: Arrival) -> Option<Instant> {
     let deadline = arrival.deadline?;
     // Before the beginning of time means that even the first instant is too late.
     Some(deadline.checked_sub(arrival.expected).unwrap_or(deadline))
-}
-
-fn tier_of(settings: &Settings, level: Level) -> usize {
-    if settings.discipline == Discipline::Priority { level.tier().min(MAX_TIERS - 1) } else { 0 }
 }
 
 fn short_wait(settings: &Settings, pace: Pace) -> Duration {

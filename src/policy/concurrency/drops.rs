@@ -1,11 +1,12 @@
 //! Which dropped requests are the limit's fault?
 //!
 //! A drop cuts the limit by a tenth, once per round trip. When a series of cuts has halved it, the
-//! series is judged by the share of requests that were dropped, in its first part and in its last.
-//! An upstream that sheds what is too much for it sheds less by then. If the share has not halved as
-//! well, and most requests are still answered, then the drops have another reason (a quota, a bug,
-//! a deadline that is too short for some), a lower limit would only add refusals of our own to them,
-//! and the series is taken back.
+//! series is judged by the share of requests that were answered, in its first part and in its last.
+//! Of an upstream that sheds what is too much for it, that share rises as the limit falls, in
+//! proportion, until it is all of them. If it was nearer to not rising, then the drops have another
+//! reason (a quota, a bug, a deadline that is too short for some), a lower limit would only add
+//! refusals of our own to them, and the series is taken back. While most requests are dropped, there
+//! is nothing to lose, and no judgement.
 //!
 //! Not here: what counts as a drop.
 
@@ -19,10 +20,15 @@ const DROP: f64 = 0.9;
 /// What a series leaves of the limit when it is judged.
 const JUDGED: f64 = 0.5;
 
-/// Below this share of the limit at its beginning the last part of a series begins.
+/// Below this share of the limit at its beginning the last part of a series begins; what the limit
+/// is in the first part, as a multiple of what it is in the last.
 const LAST_PART: f64 = 0.7;
+const BETWEEN: f64 = 1.4;
 
-/// From this share of drops on, cuts need no proof: little can be lost by them.
+/// A part of a series says something of its share after so many requests.
+const TELLING: u32 = 30;
+
+/// Up to this share of answers, cuts need no proof: little can be lost by them.
 const MOSTLY: f64 = 0.5;
 
 /// Without a drop for so long, a series is over and the next one is judged as if it were the first.
@@ -41,8 +47,14 @@ impl Part {
         self.drops = self.drops.saturating_add(u32::from(drop));
     }
 
-    fn share(self) -> f64 {
-        f64::from(self.drops) / f64::from(self.requests.max(1))
+    /// The share that was answered.
+    fn answered(self) -> f64 {
+        1.0 - f64::from(self.drops) / f64::from(self.requests.max(1))
+    }
+
+    /// Whether there is something to lose, and too little is known to risk it.
+    fn is_vague(self) -> bool {
+        self.requests < TELLING && self.answered() > MOSTLY
     }
 }
 
@@ -92,21 +104,31 @@ impl Drops {
             _ => self.begin(limit),
         };
         let cut = (limit * DROP).max(min);
+        if cut > from * LAST_PART {
+            return Verdict::Cut(cut);
+        }
+        if self.first.is_vague() {
+            return Verdict::Ignored;
+        }
         if cut > from * JUDGED {
             return Verdict::Cut(cut);
         }
-        self.from = None;
-        let share = self.last.share();
-        if self.last.requests > 0 && share < MOSTLY && share * 2.0 >= self.first.share() {
-            self.pause.begin(latency, now);
-            return Verdict::Unproved(from);
+        if self.last.is_vague() {
+            return Verdict::Ignored;
         }
-        Verdict::Cut(cut)
+        self.from = None;
+        let (first, last) = (self.first.answered(), self.last.answered());
+        let proved = last >= f64::midpoint(first, (first * BETWEEN).min(1.0));
+        if proved || last <= MOSTLY {
+            return Verdict::Cut(cut);
+        }
+        self.pause.begin(latency, now);
+        Verdict::Unproved(from)
     }
 
     fn begin(&mut self, limit: f64) -> f64 {
         self.from = Some(limit);
-        self.first = Part { requests: 1, drops: 1 };
+        self.first = Part::default();
         self.last = Part::default();
         limit
     }

@@ -13,9 +13,14 @@ use crate::units::Factor;
 pub enum Length {
     /// So many.
     Count(u32),
-    /// So many times the limit; at least one, unless it is 0 %.
+    /// So many times the limit, and at least [`LEAST`], unless it is 0 %.
     Share(Factor),
 }
+
+/// The least length that a share of the limit stands for. Requests arrive in bunches, and twice a
+/// small limit is shorter than these are: of a tier that asks for three quarters of four workers,
+/// one request in a thousand finds more than ten others waiting.
+pub const LEAST: u32 = 16;
 
 const WANTED: &str = "a number such as 16, or a share of the limit such as 200%";
 
@@ -25,7 +30,10 @@ impl Length {
     pub fn of(self, limit: u32) -> usize {
         let length = match self {
             Self::Count(count) => count,
-            Self::Share(share) => (f64::from(limit) * share.get()).ceil() as u32,
+            Self::Share(share) if share.get() > 0.0 => {
+                ((f64::from(limit) * share.get()).ceil() as u32).max(LEAST)
+            }
+            Self::Share(_) => 0,
         };
         length.min(MAX_LENGTH) as usize
     }

@@ -419,10 +419,12 @@ impl<'a> World<'a> {
     }
 
     fn leave(&mut self, id: usize) {
-        if let Some(ticket) = self.requests[id].ticket
-            && !self.requests[id].ended
-            && self.queue.expire(ticket, self.requests[id].why, self.instant())
-        {
+        let (Some(settings), Some(ticket)) = (&self.scenario.settings, self.requests[id].ticket)
+        else {
+            return;
+        };
+        let (why, pace, now) = (self.requests[id].why, self.pace(settings), self.instant());
+        if !self.requests[id].ended && self.queue.expire(ticket, why, pace, now) {
             self.end(id, Fate::Rejected);
         }
     }

@@ -256,6 +256,19 @@ fn a_heavy_caller_takes_nothing_from_a_light_one() {
     });
 }
 
+/// Between the capacity and twice of it there is neither a gap in the goodput nor a peak of latency.
+#[test]
+fn a_little_overload_is_no_worse_than_a_lot() {
+    for (factor, used) in [(1.0, 0.9), (1.2, 0.93), (1.5, 0.96), (2.0, 0.97)] {
+        let rate = move |_| 400.0 * factor;
+        let report = Scenario::new(4, 0.01).rate(rate).lasting(15.0).run();
+        let goodput = report.used(400.0, 5.0, 15.0);
+        assert!(goodput >= used, "{goodput} at {factor} times the capacity");
+        let p99 = report.quantile(0.99, 5.0, 15.0);
+        assert!(p99 <= 0.06, "p99 of {p99} s at {factor} times the capacity");
+    }
+}
+
 #[test]
 fn every_discipline_bounds_the_wait() {
     use crate::policy::queue::Discipline;
@@ -267,8 +280,8 @@ fn every_discipline_bounds_the_wait() {
         let report = scenario.run();
         assert!(report.used(400.0, 7.0, 12.0) > 0.95, "{discipline:?}");
         let p99 = report.quantile(0.99, 7.0, 12.0);
-        // The plain queue is as long as it may be, ten places.
-        let most = if discipline == Discipline::Fifo { 0.045 } else { 0.03 };
+        // The plain queue is as long as it may be, sixteen places.
+        let most = if discipline == Discipline::Fifo { 0.06 } else { 0.03 };
         assert!(p99 <= most, "{discipline:?}: p99 of {p99} s");
     }
 }
