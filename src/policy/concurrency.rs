@@ -1,17 +1,19 @@
 //! How much work can the upstream do at once? A limit of concurrency that finds itself.
 //!
 //! **The sign of overload** is that requests take longer than they do on their own. Each route has
-//! a baseline, the mean latency of its requests while nothing queues ([`baseline`]). Of the requests
-//! that were sent while the limit was reached, the limiter adds up how long they took and how long
-//! their baselines say that they should have taken. The quotient is the *ratio*, and by Little's law
-//! `limit / ratio` is the number of requests that the upstream is really working on, whatever the
-//! mix of quick and slow routes. The gradient is that of Envoy and of Netflix's Gradient2.
+//! a baseline, the mean latency of its requests while nothing queues ([`baseline`]). Of the
+//! requests that were sent while the limit was reached, the limiter adds up how long they took and
+//! how long their baselines say that they should have taken. The quotient is the *ratio*, and by
+//! Little's law `limit / ratio` is the number of requests that the upstream is really working on,
+//! whatever the mix of quick and slow routes. The gradient is that of Envoy and of Netflix's
+//! Gradient2.
 //!
 //! **A round** is what is learned between two decisions: requests that were started after the last
-//! change of the limit, and while the limit was reached. It lasts a round trip at least (of a mix of
-//! routes, the round trip of most of the work), so it scales with the upstream by itself, and
-//! as long as the ratio is not known to 8 %, within bounds. Time in which the limit held nobody back
-//! is in no round, so it neither raises nor lowers the limit; and neither is what this proxy refused.
+//! change of the limit, and while the limit was reached. It lasts a round trip at least (of a mix
+//! of routes, the round trip of most of the work), so it scales with the upstream by itself, and as
+//! long as the ratio is not known to 8 %, within bounds. Time in which the limit held nobody back
+//! is in no round, so it neither raises nor lowers the limit; and neither is what this proxy
+//! refused.
 //!
 //! | ratio of a round | what follows |
 //! |---|---|
@@ -19,27 +21,27 @@
 //! | up to 1.4 | nothing: some queue in the upstream keeps its workers busy |
 //! | above | the limit is cut to where the ratio should be 1.25, by a fifth to a half |
 //!
-//! Where a refusal is at hand while recent answers are as quick as their baselines, the limit grows at
-//! once, without a round: nobody is refused for want of measurement.
+//! Where a refusal is at hand while recent answers are as quick as their baselines, the limit grows
+//! at once, without a round: nobody is refused for want of measurement.
 //!
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
-//! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and a
-//! lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
+//! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and
+//! a lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
 //! ratio is nearer to where it was than to that proportion, the cut is taken back and the next one
-//! waits: 1 s (or four round trips), then twice that, up to 32 s. In the meantime the limit may grow,
-//! step by step, if that makes nothing slower; and only then may the baselines rise although the
-//! limit is reached, at most twofold in a minute. Under overload cuts do prove themselves, so overload
-//! cannot creep into the baselines.
+//! waits: 1 s (or four round trips), then twice that, up to 32 s. In the meantime the limit may
+//! grow, step by step, if that makes nothing slower; and only then may the baselines rise although
+//! the limit is reached, at most twofold in a minute. Under overload cuts do prove themselves, so
+//! overload cannot creep into the baselines.
 //!
 //! This proof takes the place of failsafe-go's windows of correlation between concurrency, latency
-//! and throughput. These wait for the limit to vary by itself, over 50 windows of a second; a cut is
-//! the one variation that is needed, and is there when it is needed. It has the limit of all that one
-//! proxy can find out alone: where many of them share an upstream, the cut of one changes little, and
-//! what proves itself is that most of them cut at the same time.
+//! and throughput. These wait for the limit to vary by itself, over 50 windows of a second; a cut
+//! is the one variation that is needed, and is there when it is needed. It has the limit of all
+//! that one proxy can find out alone: where many of them share an upstream, the cut of one changes
+//! little, and what proves itself is that most of them cut at the same time.
 //!
-//! **A dropped request** (it timed out, or the upstream itself answered 503 or 429) cuts the limit by
-//! a tenth at once, though at most once per round trip, and a series of such cuts is judged likewise
-//! ([`drops`]).
+//! **A dropped request** (it timed out, or the upstream itself answered 503 or 429) cuts the limit
+//! by a tenth at once, though at most once per round trip, and a series of such cuts is judged
+//! likewise ([`drops`]).
 //!
 //! Not here: who waits when the limit is reached (`queue`) and who is refused first (`priority`).
 
@@ -53,12 +55,14 @@ pub use self::baseline::{MAX_ROUTES, RouteSlot};
 use self::drops::{Drops, Verdict};
 use self::hold::Hold;
 use self::round::{Round, Trial};
+pub use self::state::{Cause, Change, View};
 use super::{Mode, queue};
 
 mod baseline;
 mod drops;
 mod hold;
 mod round;
+mod state;
 
 /// The adaptive limit of an upstream and the queue in front of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -170,47 +174,6 @@ pub enum Sample {
     Dropped,
 }
 
-/// Why the limit changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The limit held requests back, and the upstream was as quick as ever.
-    Room,
-    /// Requests queue in the upstream.
-    Latency,
-    /// An attempt was dropped.
-    Drop,
-    /// The last cut is taken back: it did not make requests quicker.
-    Unproved,
-}
-
-/// A change of the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The limit before.
-    pub from: u32,
-    /// The limit from now on.
-    pub to: u32,
-    /// Why.
-    pub cause: Cause,
-}
-
-/// What an operator sees of the limiter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
-    /// How many may be in flight.
-    pub limit: u32,
-    /// How many are.
-    pub in_flight: u32,
-    /// The time that requests took in the last round, as a multiple of their baselines.
-    pub ratio: f64,
-    /// The time that a request of the recent mix takes while nothing queues; nothing before the
-    /// first answer.
-    pub baseline: Option<Duration>,
-    /// True while a cut was taken back and the next one waits: the upstream has become slower and
-    /// its load is not the reason.
-    pub holding: bool,
-}
-
 impl Limiter {
     /// A limiter that has seen nothing.
     #[must_use]
@@ -256,8 +219,8 @@ impl Limiter {
         self.in_flight
     }
 
-    /// Takes a place, to be given back with [`Limiter::release`]; false if there is none. If answers
-    /// are as quick as ever the limit grows rather than refuse, once in a round trip.
+    /// Takes a place, to be given back with [`Limiter::release`]; false if there is none. If
+    /// answers are as quick as ever the limit grows rather than refuse, once in a round trip.
     #[must_use]
     pub fn try_acquire(&mut self, settings: &Settings, now: Instant) -> bool {
         if self.in_flight >= self.limit(settings) && self.has_room(now) {
@@ -372,12 +335,7 @@ impl Limiter {
             && self.round.age(now) >= self.baselines.recent()
     }
 
-    fn drop_one(
-        &mut self,
-        settings: &Settings,
-        attempt: Attempt,
-        now: Instant,
-    ) -> Option<Change> {
+    fn drop_one(&mut self, settings: &Settings, attempt: Attempt, now: Instant) -> Option<Change> {
         // A cut that is being tried is more than a drop asks for.
         if attempt.number < self.drop_from || self.trial.is_some() {
             return None;

@@ -1,15 +1,17 @@
 //! Who is refused first? Levels of importance, and the threshold below which a request is shed.
 //!
-//! **Levels.** A tier that the configuration names, and within it one of 128 cohorts: of a fixed hash
-//! of the caller, so that under overload the same callers are served throughout instead of everyone
-//! now and then (DAGOR, Zhou et al., SoCC 2018), or of the caller's [`usage`], so that the heaviest
-//! is shed first.
+//! **Levels.** A tier that the configuration names, and within it one of 128 cohorts: of a fixed
+//! hash of the caller, so that under overload the same callers are served throughout instead of
+//! everyone now and then (DAGOR, Zhou et al., SoCC 2018), or of the caller's [`usage`], so that the
+//! heaviest is shed first.
 //!
-//! **The threshold** is the level of the recent thousand arrivals below which lies the share of them
-//! that cannot be served. It is moved by a tick, never between: within one tick whoever is refused by
-//! it is below everyone whom it admits. It rises as far as the share says, and falls by at most a
-//! twentieth of the levels in a tick, since the queue that is gone is no proof that the load is. The
-//! form is that of failsafe-go's prioritizer and of Uber's Cinnamon.
+//! **The threshold** is the level of the recent thousand arrivals below which lies the share of
+//! them that cannot be served. It is moved by a tick, never between: within one tick whoever is
+//! refused by it is below everyone whom it admits. It rises as far as the share says, and falls by
+//! at most a twentieth of the levels in a tick, since the queue that is gone is no proof that the
+//! load is. The highest level of the recent arrivals is admitted at all times. A threshold is for
+//! the time in which a limit is reached; below it there is room for all, and nobody needs to ask.
+//! The form is that of failsafe-go's prioritizer and of Uber's Cinnamon.
 //!
 //! **The share** is the caller's to give: [`pressure`] of the queues, or the share of requests that
 //! had to be refused in the last tick.
@@ -212,7 +214,7 @@ impl Threshold {
         let step = ((tiers * COHORTS) as f64 * FALL) as u16;
         let fallen = self.threshold.saturating_sub(step);
         let fallen = if fallen <= unused { 0 } else { fallen };
-        self.threshold = target.max(fallen);
+        self.threshold = target.max(fallen).min(self.quantile(1.0));
         self.lowest()
     }
 

@@ -14,17 +14,16 @@
 //! lowest of them wait for the others. A full queue gives way to whoever ranks higher: the last one
 //! in it is displaced.
 //!
-//! **Waits.** A queue that serves all who enter it absorbs a burst, and waiting in it is worth while:
-//! up to `max_wait`. In a queue that does not, more arrives than can be done, and its length is only
-//! added to every answer. So while most who enter find others of their
-//! tier, or above, waiting, once somebody was refused for
-//! lack of room or has waited in vain, and until nobody was for 100 ms (or for the time of two
-//! answers), whoever is no more important than that one may wait for half of what an answer takes,
-//! at least 1 ms. This is controlled delay as Facebook describes it in "Fail at Scale" (ACM Queue
-//! 13-8), with constants that follow the upstream's latency; but that the queue has emptied for a
-//! moment, which a short one does under any load, does not make the waits long again, and the flood
-//! of a low level does not cut the waits of a high one. `fifo` does not cut waits: it is the plain
-//! queue.
+//! **Waits.** A queue that serves all who enter it absorbs a burst, and waiting in it is worth
+//! while: up to `max_wait`. In a queue that does not, more arrives than can be done, and its length
+//! is only added to every answer. So while most who enter find others of their tier, or above,
+//! waiting, once somebody was refused for lack of room or has waited in vain, and until nobody was
+//! for 100 ms (or for the time of two answers), whoever is no more important than that one may wait
+//! for half of what an answer takes, at least 1 ms. This is controlled delay as Facebook describes
+//! it in "Fail at Scale" (ACM Queue 13-8), with constants that follow the upstream's latency; but
+//! that the queue has emptied for a moment, which a short one does under any load, does not make
+//! the waits long again, and the flood of a low level does not cut the waits of a high one. `fifo`
+//! does not cut waits: it is the plain queue.
 //!
 //! **Deadlines.** A request whose remaining time is less than its answer is expected to take is
 //! told so at once, not at its turn.
@@ -298,8 +297,8 @@ impl WaitQueue {
 
     /// Takes the next one out, now that a place is free.
     pub fn next(&mut self, settings: &Settings, pace: Pace, now: Instant) -> Option<Next> {
-        let newest =
-            settings.discipline == Discipline::LifoAdaptive && self.is_overloaded(Level::LOWEST, pace, now);
+        let newest = settings.discipline == Discipline::LifoAdaptive
+            && self.is_overloaded(Level::LOWEST, pace, now);
         let index = if newest { self.order.last() } else { self.order.first() }?;
         let hopeless = self.waiters.get(index as usize)?.latest.is_some_and(|latest| latest < now);
         let ticket = self.remove(index)?;
@@ -355,7 +354,8 @@ impl WaitQueue {
         }
     }
 
-    /// Notes that a request of this level was refused: there is too much of it and of what is above.
+    /// Notes that a request of this level was refused: there is too much of it and of what is
+    /// above.
     fn note_refused(&mut self, level: Level, pace: Pace, now: Instant) {
         let (age, calm) = (now.saturating_duration_since(self.refusals.since), calm(pace));
         if age > calm {

@@ -9,16 +9,16 @@
 //! divided by the recent ratio of all routes together, so that the queue, which all share, is not
 //! taken for its own; the first lone answer takes their place.
 //!
-//! All baselines share a scale. It falls when answers under load are quicker than the baselines say,
-//! and rises only as the limiter allows.
+//! All baselines share a scale. It falls when answers under load are quicker than the baselines
+//! say, and rises only as the limiter allows.
 //!
 //! Not here: when they may rise.
 
 /// How many routes of an upstream have a baseline of their own; further ones share the last place.
 pub const MAX_ROUTES: usize = 1024;
 
-/// What one lone answer weighs once the first ones are in: the mean of exponential latencies is then
-/// right within 6 %.
+/// What one lone answer weighs once the first ones are in: the mean of exponential latencies is
+/// then right within 6 %.
 const LONE: f64 = 1.0 / 128.0;
 
 /// How many answers under load make the first guess of a route's baseline.
@@ -164,8 +164,8 @@ impl Baselines {
         (self.answers >= FIRST && self.expected > 0.0).then(|| self.took / self.expected)
     }
 
-    /// Whether answers are as quick as expected: the recent ones within `recent`, and the latest few
-    /// within `last`, as multiples of what was expected.
+    /// Whether answers are as quick as expected: the recent ones within `recent`, and the latest
+    /// few within `last`, as multiples of what was expected.
     pub(super) fn are_met(&self, recent: f64, last: f64) -> bool {
         self.recent_ratio().is_some_and(|ratio| ratio <= recent)
             && self.took_last <= self.expected_last * last

@@ -5,8 +5,8 @@
 //! Of an upstream that sheds what is too much for it, that share rises as the limit falls, in
 //! proportion, until it is all of them. If it was nearer to not rising, then the drops have another
 //! reason (a quota, a bug, a deadline that is too short for some), a lower limit would only add
-//! refusals of our own to them, and the series is taken back. While most requests are dropped, there
-//! is nothing to lose, and no judgement.
+//! refusals of our own to them, and the series is taken back. While most requests are dropped,
+//! there is nothing to lose, and no judgement.
 //!
 //! Not here: what counts as a drop.
 

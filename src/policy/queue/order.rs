@@ -1,7 +1,7 @@
 //! Who is first and who is last, at any time: two binary heaps over the same entries.
 //!
-//! An entry is a small number, which is its index in tables of keys and positions, so that any entry
-//! is found and taken out in `O(log n)`.
+//! An entry is a small number, which is its index in tables of keys and positions, so that any
+//! entry is found and taken out in `O(log n)`.
 
 /// In no heap.
 const OUT: u32 = u32::MAX;

@@ -126,7 +126,7 @@ pub(super) struct Ended {
 pub(super) struct Report {
     pub(super) ends: Vec<Ended>,
     /// The time and the limit, at each change.
-    pub(super) limits: Vec<(f64, u32, Option<Cause>)>,
+    pub(super) limits: Vec<(f64, u32)>,
 }
 
 impl Report {
@@ -166,10 +166,13 @@ impl Report {
 
     /// The limit at a time, as of the last change that was decided on an answer.
     pub(super) fn limit(&self, at: f64) -> u32 {
-        let before = self.limits.iter().rev().find(|(time, ..)| *time <= at);
-        before.map_or(0, |(_, limit, _)| *limit)
+        let before = self.limits.iter().rev().find(|(time, _)| *time <= at);
+        before.map_or(0, |(_, limit)| *limit)
     }
 }
+
+/// When, in which order of those at one time, and what.
+type Due = (u64, u64, Event);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -198,7 +201,7 @@ struct World<'a> {
     rng: Rng,
     start: Instant,
     now: u64,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    events: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     requests: Vec<Request>,
     /// Who waits, by the index of the ticket.
@@ -220,7 +223,7 @@ impl<'a> World<'a> {
         let mut limiter = Limiter::new(&settings, start);
         let routes = (0..8).map(|key| limiter.route(key)).collect();
         let mut report = Report::default();
-        report.limits.push((0.0, limiter.limit(&settings), None));
+        report.limits.push((0.0, limiter.limit(&settings)));
         Self {
             scenario,
             rng: Rng::new(scenario.seed),
@@ -393,7 +396,7 @@ impl<'a> World<'a> {
         let (route, now) = (self.routes[self.requests[id].work.route], self.instant());
         if let Some(change) = self.limiter.record(settings, attempt, route, sample, now) {
             assert_ne!(change.from, change.to);
-            self.report.limits.push((self.seconds(), change.to, Some(change.cause)));
+            self.report.limits.push((self.seconds(), change.to));
         }
     }
 

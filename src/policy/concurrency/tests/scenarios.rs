@@ -228,10 +228,7 @@ fn an_upstream_that_stops_is_left_alone_and_taken_up_again() {
 
 #[test]
 fn the_highest_tier_does_not_notice_that_the_lowest_are_cut() {
-    let work = |_: f64, rng: &mut Rng| Work {
-        tier: (rng.unit() * 4.0) as usize,
-        ..Work::of(0.01)
-    };
+    let work = |_: f64, rng: &mut Rng| Work { tier: (rng.unit() * 4.0) as usize, ..Work::of(0.01) };
     let mut scenario = Scenario::new(4, 0.01).rate(step(400.0, 3.0)).work(work).lasting(15.0);
     seeds(&mut scenario, |report| {
         let good = |tier| report.share(|end| end.tier == tier, 5.0, 15.0);
@@ -256,7 +253,8 @@ fn a_heavy_caller_takes_nothing_from_a_light_one() {
     });
 }
 
-/// Between the capacity and twice of it there is neither a gap in the goodput nor a peak of latency.
+/// Between the capacity and twice of it there is neither a gap in the goodput nor a peak of
+/// latency.
 #[test]
 fn a_little_overload_is_no_worse_than_a_lot() {
     for (factor, used) in [(1.0, 0.9), (1.2, 0.93), (1.5, 0.96), (2.0, 0.97)] {
