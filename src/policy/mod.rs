@@ -12,11 +12,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod bulkhead;
 pub mod circuit_breaker;
+pub mod concurrency;
 pub mod ejection;
 pub mod health_check;
 pub mod load_balancing;
 pub mod outcome;
+pub mod priority;
+pub mod queue;
 pub mod rate_limit;
 pub mod resolution;
 pub mod retry;
