@@ -109,7 +109,7 @@ impl<'a> Read<'a> {
             headers.append(name, value);
         }
         if settings.trust == Trust::None {
-            trust::strip_untrusted(&mut headers);
+            trust::strip_untrusted(&mut headers, snapshot.importance.header());
         }
         framing::settle_host(&uri, &mut headers);
         Ok(Self { listener: &settings.name, index, method, uri, headers })

@@ -42,11 +42,21 @@ pub enum Would {
     RateLimit,
     /// The attempt would have been made again.
     Retry,
+    /// The upstream's limit would have made the request wait, or refused it.
+    Concurrency,
+    /// The route's bulkhead would have made the request wait, or refused it.
+    Bulkhead,
 }
 
 impl Would {
     /// Every policy, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::CircuitBreaker, Self::RateLimit, Self::Retry];
+    pub const ALL: [Self; 5] = [
+        Self::CircuitBreaker,
+        Self::RateLimit,
+        Self::Retry,
+        Self::Concurrency,
+        Self::Bulkhead,
+    ];
 
     /// The spelling in labels and logs.
     #[must_use]
@@ -55,6 +65,8 @@ impl Would {
             Self::CircuitBreaker => "circuit_breaker",
             Self::RateLimit => "rate_limit",
             Self::Retry => "retry",
+            Self::Concurrency => "concurrency",
+            Self::Bulkhead => "bulkhead",
         }
     }
 }
