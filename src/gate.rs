@@ -6,8 +6,8 @@
 //! is [`Waiting`] for one, and leaves the queue when that is dropped. All of a gate is behind one
 //! mutex that is held for some tens of instructions; who waits is woken after it is free again.
 //!
-//! Not here: the algorithms (`policy::{concurrency, bulkhead, queue, shedding}`), and timers: whoever
-//! waits looks to it that it does not wait longer than it may.
+//! Not here: the algorithms (`policy::{concurrency, bulkhead, queue, shedding}`), and timers:
+//! whoever waits looks to it that it does not wait longer than it may.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::policy::priority::Level;
 use crate::policy::queue::{self, Arrival, Entered, Leave, Next, Pace, Ticket, WaitQueue};
-use crate::policy::shedding::{Shedding, Standing};
+use crate::policy::shedding::{Line, Shedding, Standing};
 use crate::shared::Shared;
 
 mod adaptive;
@@ -163,8 +163,13 @@ impl<L: Limit> Gate<L> {
     #[must_use]
     pub fn try_enter(self: &Arc<Self>, now: Instant) -> Option<Place<L>> {
         let mut machine = self.0.lock();
-        let free = machine.queue.is_empty() && machine.limit.try_acquire(now);
-        free.then(|| self.place(&mut machine))
+        if !machine.queue.is_empty() || !machine.limit.try_acquire(now) {
+            return None;
+        }
+        if let Some(shedding) = &mut machine.shedding {
+            shedding.passed();
+        }
+        Some(self.place(&mut machine))
     }
 
     /// Takes a place whether there is one or not.
@@ -248,7 +253,8 @@ impl<L: Limit> Machine<L> {
         };
         let shedding = self.shedding.get_or_insert_with(|| Box::new(Shedding::new(now)));
         let level = shedding.level(standing);
-        if shedding.admit(level, tiers, now) {
+        let line = Line { waiting: self.queue.len(), limit: self.limit.pace().limit };
+        if shedding.admit(level, tiers, line, now) {
             return Ok(level);
         }
         // The queue has to know that its waits would be in vain.

@@ -50,7 +50,7 @@ mod order;
 #[schemars(rename = "Queue")]
 pub struct Settings {
     /// How many may wait: a number, or a share of the limit such as 200%, which is at
-    /// least 16; 0 = nobody waits.
+    /// least 32; 0 = nobody waits.
     pub max: Length,
     /// The longest wait.
     pub max_wait: Period,

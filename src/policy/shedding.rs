@@ -1,11 +1,12 @@
 //! Who is refused at once when a limit is reached? The threshold of `priority`, moved by what the
 //! queue had to refuse.
 //!
-//! Every request that finds no free place is told here. In each tick of 100 ms the share of them
-//! that was refused, for want of room, after waiting in vain, or by the threshold itself, is added
-//! to a moving average, and the threshold is set to refuse that share, from the lowest level up. It
-//! is right by itself: while it refuses too few the queue refuses the rest, and while it refuses
-//! too many the queue is empty, so that requests find free places and do not ask.
+//! In each tick of 100 ms the share of all requests that was refused, for want of room, after
+//! waiting in vain, or by the threshold itself, is added to a moving average, and the threshold is
+//! set to refuse that share, from the lowest level up. It is asked only by requests that found no
+//! free place, and so it is right by itself: while it refuses too few the queue refuses the rest,
+//! and while it refuses too many there are free places, which are taken without asking. The share
+//! that is refused in all is what the upstream cannot do, and nothing else.
 //!
 //! Where callers are told apart (`fairness`), the level within a tier follows from how much each
 //! has kept the upstream busy; the heaviest is refused first.
@@ -24,11 +25,11 @@ const TICK: Duration = Duration::from_millis(100);
 const TELLING: u32 = 20;
 const TICK_MOST: Duration = Duration::from_secs(1);
 
-/// What a tick weighs in the average: half of what is new is known after 3 ticks.
+/// What a tick of 100 ms weighs in the average: half of what is new is known after 3 of them.
 const WEIGHT: f64 = 0.2;
 
-/// After so many ticks without a request nothing of the average is left.
-const FORGOTTEN: u32 = 50;
+/// After so many ticks nothing of the average is left, nor of the threshold.
+const TICKS_MOST: f64 = 50.0;
 
 /// Use fades and is compared once in this time.
 const USAGE_TICK: Duration = Duration::from_secs(1);
@@ -50,6 +51,15 @@ pub struct Standing {
     pub tier: usize,
     /// The lot.
     pub lot: Lot,
+}
+
+/// What stands in front of a limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// How many wait.
+    pub waiting: usize,
+    /// How many are served at once.
+    pub limit: u32,
 }
 
 /// The shedding of one limit; about 4 KiB, and 32 bytes for each caller that is followed.
@@ -89,18 +99,25 @@ impl Shedding {
     }
 
     /// Notes a request that found no free place, of `tiers` tiers in all; false if it is refused at
-    /// once.
+    /// once. While fewer than half as many wait as the limit is, the queue does its work, which is
+    /// to even out what comes at random, and nobody is.
     #[must_use]
-    pub fn admit(&mut self, level: Level, tiers: usize, now: Instant) -> bool {
+    pub fn admit(&mut self, level: Level, tiers: usize, line: Line, now: Instant) -> bool {
         self.tick(tiers, now);
         self.threshold.note(level);
         self.arrived = self.arrived.saturating_add(1);
-        let admitted = self.threshold.admits(level);
+        let short = line.waiting * 2 < line.limit as usize;
+        let admitted = short || self.threshold.admits(level);
         self.refused += u32::from(!admitted);
         admitted
     }
 
-    /// Notes that one of them was refused later on: there was no room, or it waited in vain.
+    /// Notes a request that found a free place.
+    pub const fn passed(&mut self) {
+        self.arrived = self.arrived.saturating_add(1);
+    }
+
+    /// Notes that one of the others was refused later on: there was no room, or it waited in vain.
     pub const fn refused(&mut self) {
         self.refused = self.refused.saturating_add(1);
     }
@@ -115,7 +132,7 @@ impl Shedding {
         }
     }
 
-    /// Which share of the requests that find no free place is refused, 0 to 1.
+    /// Which share of the requests is refused, 0 to 1.
     #[must_use]
     pub const fn share(&self) -> f64 {
         self.share
@@ -136,27 +153,20 @@ impl Shedding {
 
     fn tick(&mut self, tiers: usize, now: Instant) {
         let age = now.saturating_duration_since(self.ticked);
-        let told = self.arrived >= TELLING || age >= TICK_MOST;
-        if age < TICK || !told {
+        if age < TICK || (self.arrived < TELLING && age < TICK_MOST) {
             return;
         }
         self.ticked = now;
-        if self.arrived > 0 {
-            let share = (f64::from(self.refused) / f64::from(self.arrived)).min(1.0);
-            self.share += (share - self.share) * WEIGHT;
-        }
+        let share = f64::from(self.refused) / f64::from(self.arrived.max(1));
         (self.arrived, self.refused) = (0, 0);
-        // A time in which nobody asked is one in which nobody was refused.
-        let idle = (age.as_secs_f64() / TICK.as_secs_f64()) as u32;
-        let idle = idle.saturating_sub((TICK_MOST.as_millis() / TICK.as_millis()) as u32);
-        for _ in 0..idle.min(FORGOTTEN) {
-            self.share *= 1.0 - WEIGHT;
-            self.threshold.tick(tiers, self.share);
-        }
+        let ticks = (age.as_secs_f64() / TICK.as_secs_f64()).min(TICKS_MOST);
+        self.share += (share.min(1.0) - self.share) * (1.0 - (1.0 - WEIGHT).powf(ticks));
         if self.share < NOBODY {
             self.share = 0.0;
         }
-        self.threshold.tick(tiers, self.share);
+        for _ in 0..ticks as u32 {
+            self.threshold.tick(tiers, self.share);
+        }
     }
 }
 

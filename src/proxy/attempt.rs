@@ -16,8 +16,8 @@ use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hin
 use super::outbound::Outbound;
 use crate::clock;
 use crate::gate::{Adaptive, Lesson, Place};
-use crate::policy::concurrency::Sample;
 use crate::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
+use crate::policy::concurrency::Sample;
 use crate::policy::load_balancing::{Policy, hash};
 use crate::policy::outcome::{End, Outcome};
 use crate::policy::retry::Condition;

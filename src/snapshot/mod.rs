@@ -61,9 +61,8 @@ impl Snapshot {
         // All that can fail comes first: from here on the running proxy's state is touched.
         let matcher = matcher(&config, &source)?;
         let changes = changes(&config, &source)?;
-        let importance = Importance::new(&config.priorities).map_err(|message| {
-            vec![problem(&source, "priorities.from.header", message)]
-        })?;
+        let importance = Importance::new(&config.priorities)
+            .map_err(|message| vec![problem(&source, "priorities.from.header", message)])?;
         let importance = Arc::new(importance);
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &config.upstreams {

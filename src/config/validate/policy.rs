@@ -3,9 +3,9 @@
 use super::super::pattern::{is_path, is_token};
 use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
+use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::{Mode, bulkhead, concurrency, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
 use crate::units::{ByteSize, Factor, Period};
