@@ -145,7 +145,7 @@ async fn attempts(
     ctx: &mut Context,
     route: &Route,
     target: &Target,
-    outbound: &mut Outbound,
+    outbound: &Outbound,
     limit: &mut Option<Place<Adaptive>>,
     mut now: Instant,
 ) -> Result<Answer, Box<Refusal>> {
