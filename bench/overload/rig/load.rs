@@ -47,8 +47,8 @@ pub(crate) struct Options {
     /// Sends again, at once, so many times after anything but a 2xx.
     #[arg(long, default_value_t = 0)]
     retries: u32,
-    /// Requests of one kind: `NAME:SHARE[:KEY=VALUE,...]`, where `path` is the path and other keys
-    /// are headers.
+    /// Requests of one kind: `NAME:SHARE[:KEY=VALUE,...]`, where `path` is the path, other keys are
+    /// headers, and a value `user*100` stands for user0 to user99.
     #[arg(long)]
     class: Vec<Class>,
     /// Counts the time before this and after it apart.
@@ -63,14 +63,15 @@ pub(crate) struct Options {
 struct Arrival {
     after: Duration,
     class: usize,
+    number: usize,
 }
 
 /// What all requests share.
 struct Load {
     start: Instant,
     pool: Pool,
-    /// The bytes of a request, by class.
-    requests: Vec<Vec<u8>>,
+    /// The bytes of a request, by class and number.
+    requests: Vec<Vec<Vec<u8>>>,
     deadline: Duration,
     retries: u32,
     tally: Shared<Tally>,
@@ -79,16 +80,18 @@ struct Load {
 /// Sends it all, waits for the last answer or deadline, and says what came back.
 pub(crate) fn run(mut options: Options) -> io::Result<Value> {
     if options.class.is_empty() {
-        let all =
-            Class { name: "all".to_owned(), share: 1.0, path: "/".to_owned(), headers: Vec::new() };
-        options.class.push(all);
+        options.class.push(Class::all());
     }
     options.step.sort_by_key(|step| step.at);
-    let told = options.tell_deadline.then_some(options.deadline.get());
+    let told = match options.tell_deadline {
+        true => format!("x-request-timeout-ms: {}\r\n", options.deadline.get().as_millis()),
+        false => String::new(),
+    };
+    let bytes = |class: &Class| (0..class.numbers).map(|at| class.bytes(at, &told)).collect();
     let load = Arc::new(Load {
         start: clock::now() + LEAD,
         pool: Pool::new(SocketAddr::from(([127, 0, 0, 1], options.port))),
-        requests: options.class.iter().map(|class| bytes_of(class, told)).collect(),
+        requests: options.class.iter().map(bytes).collect(),
         deadline: options.deadline.get(),
         retries: options.retries,
         tally: Shared::default(),
@@ -116,18 +119,6 @@ fn marks(options: &Options) -> Vec<Duration> {
     marks
 }
 
-fn bytes_of(class: &Class, told: Option<Duration>) -> Vec<u8> {
-    let mut text = format!("GET {} HTTP/1.1\r\nhost: upstream\r\n", class.path);
-    for (name, value) in &class.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if let Some(told) = told {
-        text.push_str(&format!("x-request-timeout-ms: {}\r\n", told.as_millis()));
-    }
-    text.push_str("\r\n");
-    text.into_bytes()
-}
-
 /// A Poisson process whose rate changes in steps: a distance drawn across a step is cut off there
 /// and drawn anew, which a process without memory allows.
 fn pace(options: &Options, start: Instant, to: &mpsc::UnboundedSender<Arrival>) {
@@ -150,9 +141,10 @@ fn pace(options: &Options, start: Instant, to: &mpsc::UnboundedSender<Arrival>) 
             drawn -= class.share;
             drawn < 0.0
         });
-        wait_until(start + after);
         let class = among.unwrap_or(options.class.len() - 1);
-        if to.send(Arrival { after, class }).is_err() {
+        let number = random.usize(..options.class[class].numbers);
+        wait_until(start + after);
+        if to.send(Arrival { after, class, number }).is_err() {
             return;
         }
     }
@@ -174,7 +166,7 @@ async fn send_all(load: Arc<Load>, mut arrivals: mpsc::UnboundedReceiver<Arrival
 
 /// One request with all its tries.
 async fn request(load: &Load, arrival: Arrival) {
-    let Some(bytes) = load.requests.get(arrival.class) else { return };
+    let bytes = &load.requests[arrival.class][arrival.number];
     let arrived = load.start + arrival.after;
     let (mut begun, mut tries) = (arrived, 0);
     let ending = loop {
