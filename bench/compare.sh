@@ -20,5 +20,5 @@ need_envoy compare "$@"
 
 target=${CARGO_TARGET_DIR:-$here/../target}
 export ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-$target/release/outrigger}
-export PATH=$PATH:/usr/sbin:/sbin
+export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/compare/compare.py" "$@"
