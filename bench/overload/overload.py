@@ -24,6 +24,8 @@ def arguments():
                         help="seconds of a phase; 20 to 60 unless told, by scenario")
     parser.add_argument("--only", help=f"any of {','.join(KINDS)}, with commas between")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals; the same gives the same")
+    parser.add_argument("--tell-deadline", action="store_true",
+                        help="callers send x-request-timeout-ms, which they do not by default")
     parser.add_argument("--json", type=pathlib.Path, help="file for all that was counted")
     chosen = parser.parse_args()
     chosen.only = chosen.only.split(",") if chosen.only else None
@@ -56,7 +58,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder, kept = pathlib.Path(tempfile.mkdtemp(prefix="outrigger-bench-")), {}
     try:
-        stage = Stage(folder, os.environ["RIG"], chosen.seed)
+        more = ["--tell-deadline"] if chosen.tell_deadline else []
+        stage = Stage(folder, os.environ["RIG"], chosen.seed, more)
         for name in chosen.scenario:
             measure, _, _, usual = scenarios.ALL[name]
             unit = chosen.duration or usual

@@ -6,7 +6,7 @@ table in Markdown and returns what was counted. `bench/METHOD.md` describes them
 
 import sys
 
-from stage import SETTLE, Contender
+from stage import SAMPLE_INTERVAL, SETTLE, Contender
 
 SLOTS, SERVICE = 4, 0.010
 CAPACITY = round(SLOTS / SERVICE)
@@ -62,9 +62,10 @@ def seconds(part):
 
 
 def listed(counts):
-    """What was refused or failed, the most frequent first."""
-    found = sorted({**counts["refused"], **counts["failed"]}.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{count} × {name}" for name, count in found) or "–"
+    """What was late, refused or failed, the most frequent first."""
+    found = {"late": counts["late"], **counts["refused"], **counts["failed"]}
+    found = sorted(found.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{count} × {name}" for name, count in found if count) or "–"
 
 
 def goodput(stage, contenders, unit):
@@ -121,7 +122,7 @@ def classes(stage, contenders, unit, title, sent):
 
 def swing(samples):
     """The widest range of a threshold after it has settled, in shares of all levels."""
-    skipped = samples[round(SETTLE / 0.25):]
+    skipped = samples[round(SETTLE / SAMPLE_INTERVAL):]
     ranges = [max(series) - min(series) for series in zip(*skipped)]
     return percent(max(ranges), LEVELS) if ranges else "–"
 
@@ -143,9 +144,9 @@ def hang(stage, contenders, unit):
     options = [option for name in names for option in ("--class", f"{name}:33%:path=/{name}")]
     upstreams = [UPSTREAM, [*UPSTREAM, "--schedule", f"{unit}s:hang"], UPSTREAM]
     for contender in contenders:
-        load = sending(3 * CAPACITY // 4, 2 * unit, "--deadline", "1s", *options, *at(unit))
-        run = stage.run(contender, upstreams, load)
-        before, after = run.part(0)["classes"], run.part(unit)["classes"]
+        load = sending(3 * CAPACITY // 4, 2 * unit, "--deadline", "1s", *options)
+        run = stage.run(contender, upstreams, [*load, *at(SETTLE, unit)])
+        before, after = run.part(SETTLE)["classes"], run.part(unit)["classes"]
         for name in names:
             old, new = before[name], after[name]
             rows.append([f"{contender}, {name}", ms(old["p99_ms"]), ms(new["p99_ms"]),

@@ -72,8 +72,10 @@ class Watch:
 class Stage:
     """Where runs take place: a folder for what they write, and the program of both ends."""
 
-    def __init__(self, folder, rig, seed):
+    def __init__(self, folder, rig, seed, more):
         self.folder, self.rig, self.seed = folder, rig, seed
+        # Options of every load.
+        self.more = more
 
     def run(self, contender, upstreams, load):
         """One run; `upstreams` holds the options of each, `load` those of the load."""
@@ -93,7 +95,7 @@ class Stage:
                 if contender.kind == "outrigger":
                     watch = started.enter_context(Watch(admin))
             command = ["taskset", "-c", str(load_core), self.rig, "load", "--port", str(port)]
-            command += ["--seed", str(self.seed), *load]
+            command += ["--seed", str(self.seed), *self.more, *load]
             ended = subprocess.run(command, capture_output=True, text=True)
             if ended.returncode:
                 sys.exit(f"overload: the load failed\n{ended.stderr}")

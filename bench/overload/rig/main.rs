@@ -7,6 +7,8 @@ mod load;
 mod plan;
 mod slots;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod third_party;
 mod upstream;
 mod wire;

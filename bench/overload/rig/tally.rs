@@ -117,7 +117,7 @@ fn counts<'a>(records: impl Iterator<Item = &'a Record>) -> Value {
 
 /// The smallest of the sorted times that at least this share of them does not pass, in
 /// milliseconds; nothing without times.
-fn quantile(sorted: &[u32], share: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[u32], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).map(|took| f64::from(*took) / 1000.0)
 }

@@ -128,17 +128,17 @@ impl Drop for Connection {
 }
 
 /// The head of an answer.
-struct Head {
-    answer: Answer,
+pub(crate) struct Head {
+    pub(crate) answer: Answer,
     /// The connection can be used again.
-    keep: bool,
+    pub(crate) keep: bool,
     /// Where the body ends.
-    end: usize,
+    pub(crate) end: usize,
 }
 
 impl Head {
     /// Reads it; nothing while it is not complete.
-    fn parse(buffer: &[u8]) -> Result<Option<Self>, Failure> {
+    pub(crate) fn parse(buffer: &[u8]) -> Result<Option<Self>, Failure> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         let parsed = response.parse(buffer).map_err(|_| Failure::Unreadable)?;
