@@ -23,6 +23,8 @@ def arguments():
     parser.add_argument("--duration", type=int,
                         help="seconds of a phase; 20 to 60 unless told, by scenario")
     parser.add_argument("--only", help=f"any of {','.join(KINDS)}, with commas between")
+    parser.add_argument("--rounds", type=int, default=3,
+                        help="runs of each step in goodput, each with arrivals of its own")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals; the same gives the same")
     parser.add_argument("--tell-deadline", action="store_true",
                         help="callers send x-request-timeout-ms, which they do not by default")
@@ -33,6 +35,8 @@ def arguments():
             [(name, KINDS) for name in chosen.only or []]:
         if name not in known:
             parser.error(f"`{name}` is none of {', '.join(known)}")
+    if chosen.rounds < 1:
+        parser.error("--rounds: one at least")
     if chosen.duration is not None and chosen.duration < 4:
         parser.error("--duration: 4 seconds at least, of which the first two are not counted")
     return chosen
@@ -59,7 +63,7 @@ def main():
     folder, kept = pathlib.Path(tempfile.mkdtemp(prefix="outrigger-bench-")), {}
     try:
         more = ["--tell-deadline"] if chosen.tell_deadline else []
-        stage = Stage(folder, os.environ["RIG"], chosen.seed, more)
+        stage = Stage(folder, os.environ["RIG"], chosen.seed, chosen.rounds, more)
         for name in chosen.scenario:
             measure, _, _, usual = scenarios.ALL[name]
             unit = chosen.duration or usual

@@ -4,6 +4,7 @@ Each is a function of the stage, the contenders and the length of a phase in sec
 table in Markdown and returns what was counted. `bench/METHOD.md` describes them.
 """
 
+import statistics
 import sys
 
 from stage import SAMPLE_INTERVAL, SETTLE, Contender
@@ -82,22 +83,38 @@ def goodput(stage, contenders, unit):
         kept[str(contender)] = {"light": light.load, "half": quiet.load}
         say(f"{contender}: {refused} of {counts['offered']} refused at half load")
         for factor in rows:
-            start, begin = unit // 2, unit // 2 + SETTLE
-            step = ["--step", f"{start}s:{factor * CAPACITY}/s", *at(begin)]
-            run = stage.run(contender, [UPSTREAM], sending(half, start + unit, *DEADLINE, *step))
-            first, rest = run.part(start), run.part(begin)
-            share = lambda part: percent(part["all"]["good"], CAPACITY * seconds(part))
-            good = rest["all"]
-            rows[factor].append([contender, share(rest), share(first), ms(good["p50_ms"]),
-                                 ms(good["p99_ms"]), times(good["p99_ms"], base)])
-            kept[str(contender)][f"{factor}x"] = run.load
-            say(f"{contender}: {share(rest)} of capacity at {factor} times it")
+            runs, cells = steps(stage, contender, unit, factor, base)
+            rows[factor].append([contender, *cells])
+            kept[str(contender)][f"{factor}x"] = runs
+            say(f"{contender}: {cells[0]} of capacity at {factor} times it")
+    rounds = f", {stage.rounds} rounds" if stage.rounds > 1 else ""
     table([f"half load, {half}/s for {3 * unit} s", "requests", "refused", "late", "p50 ms",
            "p99 ms", "p99 ms at a tenth"], calm)
     for factor, found in rows.items():
-        table([f"{factor} × capacity, {factor * CAPACITY}/s for {unit} s", "goodput",
+        table([f"{factor} × capacity, {factor * CAPACITY}/s for {unit} s", f"goodput{rounds}",
                f"in the first {SETTLE} s", "p50 ms", "p99 ms", "p99 / unloaded"], found)
     return kept
+
+
+def steps(stage, contender, unit, factor, base):
+    """Steps from half the capacity to so many times it: what was counted, and the cells.
+
+    Goodput is told for each round, since a proxy that keeps up or does not has no median; of the
+    quantiles the medians are.
+    """
+    start, begin, runs, shares, firsts, quantiles = unit // 2, unit // 2 + SETTLE, [], [], [], []
+    step = ["--step", f"{start}s:{factor * CAPACITY}/s", *at(begin)]
+    for turn in range(stage.rounds):
+        load = sending(CAPACITY // 2, start + unit, *DEADLINE, *step)
+        run = stage.run(contender, [UPSTREAM], load, turn)
+        first, rest = run.part(start), run.part(begin)
+        shares.append(percent(rest["all"]["good"], CAPACITY * seconds(rest)))
+        firsts.append(percent(first["all"]["good"], CAPACITY * seconds(first)))
+        if rest["all"]["good"]:
+            quantiles.append((rest["all"]["p50_ms"], rest["all"]["p99_ms"]))
+        runs.append(run.load)
+    p50, p99 = map(statistics.median, zip(*quantiles)) if quantiles else (None, None)
+    return runs, [" ".join(shares), " ".join(firsts), ms(p50), ms(p99), times(p99, base)]
 
 
 def classes(stage, contenders, unit, title, sent):

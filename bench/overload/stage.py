@@ -19,7 +19,7 @@ import servers  # noqa: E402
 PROXIES = HERE / "proxies"
 SAMPLE_INTERVAL = 0.25
 SETTLE = 2
-THRESHOLD = re.compile(r"^(outrigger_\w*threshold\w*)\S* ([0-9.e+-]+)$", re.M)
+THRESHOLD = re.compile(r"^outrigger_upstream_shed_threshold\S* ([0-9.e+-]+)$", re.M)
 
 
 class Contender:
@@ -62,7 +62,7 @@ class Watch:
                     found = THRESHOLD.findall(answer.read().decode())
             except OSError:
                 continue
-            self.samples.append([float(value) for _, value in found])
+            self.samples.append([float(value) for value in found])
 
     def __exit__(self, *_):
         self.ended.set()
@@ -72,19 +72,23 @@ class Watch:
 class Stage:
     """Where runs take place: a folder for what they write, and the program of both ends."""
 
-    def __init__(self, folder, rig, seed, more):
-        self.folder, self.rig, self.seed = folder, rig, seed
+    def __init__(self, folder, rig, seed, rounds, more):
+        self.folder, self.rig, self.seed, self.rounds = folder, rig, seed, rounds
         # Options of every load.
         self.more = more
 
-    def run(self, contender, upstreams, load):
-        """One run; `upstreams` holds the options of each, `load` those of the load."""
+    def run(self, contender, upstreams, load, turn=0):
+        """One run; `upstreams` holds the options of each, `load` those of the load.
+
+        Each turn has other arrivals, and all contenders have the same ones.
+        """
+        seed = str(self.seed + turn)
         proxy_core, upstream_core, load_core = servers.cores()
         ports = [servers.free_port() for _ in upstreams]
         logs = [self.folder / f"upstream-{at}.out" for at in range(len(upstreams))]
         with contextlib.ExitStack() as started:
             for options, port, log in zip(upstreams, ports, logs):
-                command = [self.rig, "upstream", "--port", str(port), "--seed", str(self.seed)]
+                command = [self.rig, "upstream", "--port", str(port), "--seed", seed]
                 command += options
                 out = started.enter_context(open(log, "w"))
                 ready = servers.answers(port, "/ready")
@@ -95,7 +99,7 @@ class Stage:
                 if contender.kind == "outrigger":
                     watch = started.enter_context(Watch(admin))
             command = ["taskset", "-c", str(load_core), self.rig, "load", "--port", str(port)]
-            command += ["--seed", str(self.seed), *self.more, *load]
+            command += ["--seed", seed, *self.more, *load]
             ended = subprocess.run(command, capture_output=True, text=True)
             if ended.returncode:
                 sys.exit(f"overload: the load failed\n{ended.stderr}")
