@@ -24,5 +24,4 @@ fi
 
 export RIG ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-$target/release/outrigger}
 export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
-# A hard limit on open files that is too low shows as failed connections; the soft one is raised.
 exec python3 "$here/overload/overload.py" "$@"
