@@ -375,17 +375,19 @@ const fn grpc_failure(code: u16) -> bool {
 }
 
 /// What the circuit makes of an attempt. One without an answer counts as the status that we would
-/// answer in its place, so that `5xx` covers an upstream that is gone.
+/// answer in its place, so that `5xx` covers an upstream that is gone. What a peer's proxy has shed
+/// is none: an open circuit would take the rest of its goodput as well.
 fn verdict(settings: &BreakerSettings, outcome: &Outcome, headers: Option<&HeaderMap>) -> Verdict {
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let server_error = match outcome.end {
         End::Answer { grpc, .. } => grpc.is_some_and(grpc_failure),
         _ => true,
     };
-    let failure = settings.failures.iter().any(|condition| {
+    let counts = |condition: &Condition| {
         condition.matches(outcome, &has_header)
             || (server_error && *condition == Condition::StatusClass(5))
-    });
+    };
+    let failure = !outcome.peer_shed && settings.failures.iter().any(counts);
     let slow = settings.slow.over.is_some_and(|over| outcome.latency > *over);
     Verdict { failure, slow }
 }

@@ -15,6 +15,7 @@ use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::context::Context;
 use super::error::Refusal;
+use super::headers::names::TRIED;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::outbound::Outbound;
@@ -241,6 +242,8 @@ fn again(
         previous_wait: so_far.waited,
         trial: tried.trial,
         shed_before: so_far.shed,
+        tried_there: headers.is_some_and(hint::peer_tried)
+            && !(settings.other_endpoint && target.upstream.has_other(&outbound.tried(), now)),
     };
     so_far.shed |= tried.outcome.peer_shed;
     let remaining = ctx.deadline.map(|deadline| deadline.saturating_duration_since(now));
@@ -359,6 +362,9 @@ fn reply(
         }
     }
     route.response_ops.apply(headers);
+    if ctx.suppressed.is_some_and(Suppressed::is_final) {
+        headers.insert(TRIED.clone(), http::HeaderValue::from_static("1"));
+    }
     let exchange = Box::new(Exchange {
         lease,
         in_flight,

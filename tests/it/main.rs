@@ -16,6 +16,7 @@ mod balancing;
 mod bodies;
 mod breaker;
 mod cancel;
+mod chains;
 mod connection_limits;
 mod ejection;
 mod framing;

@@ -17,6 +17,9 @@ names! {
     /// On answers that a proxy gave instead of sending the request on: nothing was executed, and
     /// the endpoint is not at fault.
     SHED = "x-outrigger-shed";
+    /// On failures that a proxy passes on after its own retries: those of the caller's proxy would
+    /// multiply them.
+    TRIED = "x-outrigger-tried";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).
