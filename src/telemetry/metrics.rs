@@ -13,6 +13,7 @@
 
 mod cell;
 mod children;
+mod fallback;
 mod family;
 mod latency;
 mod process;
@@ -31,6 +32,7 @@ pub use children::{
     BreakerMetrics, BreakerState, EndpointMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics,
     WorkerMetrics, Would,
 };
+pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
 pub use latency::{Buckets, Latency, Reading};
 use process::Process;

@@ -28,7 +28,8 @@ pub(super) fn cache(check: &mut Check<'_>, at: At<'_>, settings: &cache::Setting
     }
     let path = format!("{at}.max_bytes");
     if settings.max_bytes < LEAST_BYTES {
-        let message = format!("is {}, less than one answer needs, {LEAST_BYTES}", settings.max_bytes);
+        let message =
+            format!("is {}, less than one answer needs, {LEAST_BYTES}", settings.max_bytes);
         check.problem(&path, message);
     } else if settings.max_body > settings.max_bytes {
         // The default of one need not fit what is written for the other: the smaller one holds.

@@ -48,7 +48,9 @@ impl Selecting {
 
     fn bytes(&self) -> usize {
         let one = |(name, value): &(Box<str>, Value)| {
-            name.len() + value.as_ref().map_or(0, |value| value.len()) + size_of::<(Box<str>, Value)>()
+            name.len()
+                + value.as_ref().map_or(0, |value| value.len())
+                + size_of::<(Box<str>, Value)>()
         };
         self.0.iter().map(one).sum()
     }
@@ -91,13 +93,7 @@ struct Variant<A> {
 
 impl<A> Default for Store<A> {
     fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: BTreeMap::new(),
-            uses: 0,
-            bytes: 0,
-            answers: 0,
-        }
+        Self { entries: HashMap::new(), order: BTreeMap::new(), uses: 0, bytes: 0, answers: 0 }
     }
 }
 
@@ -111,13 +107,13 @@ impl<A> Store<A> {
         selecting: Selecting,
         (answer, bytes): (A, usize),
     ) -> Change {
-        let cost = bytes
-            .saturating_add(2 * key.len() + selecting.bytes())
-            .saturating_add(OVERHEAD);
-        self.forget_selected(key, &selecting);
+        let cost = bytes.saturating_add(2 * key.len() + selecting.bytes()).saturating_add(OVERHEAD);
         if cost > max_bytes {
+            // What is kept of the key is no longer the last good answer.
+            self.invalidate(key);
             return Change { kept: false, evicted: self.shrink(max_bytes) };
         }
+        self.forget_selected(key, &selecting);
         let mut evicted = self.shrink(max_bytes - cost);
         let used = self.tick();
         let entry = match self.entries.get_mut(key) {
@@ -189,8 +185,7 @@ impl<A> Store<A> {
         self.answers
     }
 
-    /// Forgets the answers that a request with these values would select. One whose key is empty
-    /// afterwards stays in the order, for its caller puts another in its place or removes it.
+    /// Forgets the answers that a request with these values would select.
     fn forget_selected(&mut self, key: &str, selecting: &Selecting) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let (mut bytes, mut answers) = (0, 0);

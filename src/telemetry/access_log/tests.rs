@@ -23,6 +23,8 @@ fn access() -> Access<'static> {
         attempts: 2,
         retry_suppressed: Some("budget"),
         would: &[Would::Retry, Would::RateLimit],
+        fallback: None,
+        coalesced: false,
         bytes_in: 10,
         bytes_out: 20,
     }
@@ -85,6 +87,8 @@ fn an_empty_line_has_only_what_is_always_known() {
         reason: None,
         retry_suppressed: None,
         would: &[],
+        fallback: None,
+        coalesced: false,
         host: "",
         ..access()
     };

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::cell::{Counter, Elapsed, Level, Measure};
+use super::fallback::FallbackMetrics;
 use super::family::Family;
 use super::latency::{Latency, NARROW, WIDE};
 use super::samples::Samples;
@@ -66,6 +67,8 @@ pub struct RouteMetrics {
     pub in_flight: Level,
     /// Attempts beyond the first of a request.
     pub retries: Counter,
+    /// The fallback chain and what is kept for it.
+    pub fallback: FallbackMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
@@ -79,6 +82,7 @@ impl RouteMetrics {
         Self {
             in_flight: Level::default(),
             retries: Counter::default(),
+            fallback: FallbackMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
@@ -147,7 +151,7 @@ impl Emit for RouteMetrics {
                     samples.occurred(owner, policy.as_str(), counter.get());
                 }
             }
-            _ => {}
+            _ => self.fallback.emit(owner, samples),
         }
     }
 }
