@@ -18,6 +18,7 @@ mod breaker;
 mod cancel;
 mod connection_limits;
 mod ejection;
+mod fallback;
 mod framing;
 mod head_limits;
 mod interim;
