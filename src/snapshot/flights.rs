@@ -94,6 +94,14 @@ impl Flights {
     }
 }
 
+impl Flights {
+    /// How many requests wait for others now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.iter().map(|flight| flight.waiters.load(Ordering::Relaxed)).sum()
+    }
+}
+
 impl Flight {
     fn new() -> Self {
         Self { landing: watch::Sender::new(None), waiters: AtomicUsize::new(0) }

@@ -16,6 +16,7 @@ mod balancing;
 mod bodies;
 mod breaker;
 mod cancel;
+mod coalescing;
 mod connection_limits;
 mod ejection;
 mod fallback;
