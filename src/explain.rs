@@ -5,6 +5,7 @@
 //! told of a running proxy only. Header values are masked as in the configuration that is printed.
 
 mod explanation;
+mod fallback;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,8 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 pub use self::explanation::{
-    Again, Budget, Destination, Explanation, Followed, NearMiss, Place, Retry, Sent, Timeouts,
-    Understood,
+    Again, Budget, Destination, Explanation, FallbackLink, Followed, NearMiss, Place, Retry, Sent,
+    Timeouts, Understood,
 };
 use self::settings::Printed;
 use crate::config::listener::Trust;
@@ -168,6 +169,7 @@ fn follow(
         upstreams: route.targets.iter().map(destination).collect(),
         timeouts: timeouts(route),
         retry: retry(route, &request.method),
+        fallback: fallback::links(route, request),
         policies: printed.policies(found.index),
     })
 }

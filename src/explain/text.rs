@@ -81,12 +81,19 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
     retry(f, method, &route.retry)?;
     let policy = |key: &str| route.policies.get(key).map(flat).filter(|text| !text.is_empty());
     line(f, "breaker", &or_else(policy("circuit_breaker").unwrap_or_default(), "none"))?;
-    for (key, shown) in
-        [("rate_limit", "rate limit"), ("rewrite", "rewrite"), ("headers", "headers")]
-    {
+    for (key, shown) in [
+        ("rate_limit", "rate limit"),
+        ("rewrite", "rewrite"),
+        ("headers", "headers"),
+        ("cache", "cache"),
+    ] {
         if let Some(text) = policy(key) {
             line(f, shown, &text)?;
         }
+    }
+    for (at, link) in route.fallback.iter().enumerate() {
+        let key = if at == 0 { "fallback" } else { "" };
+        line(f, key, &format!("{}. {}: {}", at + 1, link.link, link.when))?;
     }
     Ok(())
 }

@@ -204,7 +204,7 @@ async fn a_leader_whose_answer_stalls_is_left_behind_by_one() {
         reply
     })
     .await;
-    let proxy = shared(&upstream, "timeouts: { total: 30s, per_try: 50ms }").await;
+    let proxy = shared(&upstream, "timeouts: { total: 30s, per_try: 1s }").await;
     gate.add_permits(1);
     let leader = send(&proxy, 1, None);
     eventually("its answer begins", || stalled.lock().unwrap().is_some()).await;

@@ -125,3 +125,6 @@ fn respond(check: &mut Check<'_>, at: At<'_>, respond: &Respond) {
         check.problem(&format_args!("{at}.content_type"), message);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,7 @@ impl Selecting {
                 fields.push((name.into(), value));
             }
         }
+        fields.sort();
         Self(fields)
     }
 
@@ -44,6 +45,11 @@ impl Selecting {
     #[must_use]
     pub fn selects(&self, value_of: ValueOf<'_>) -> bool {
         self.0.iter().all(|(name, value)| value_of(name) == *value)
+    }
+
+    /// Whether the same fields select, whatever their values.
+    fn same_fields(&self, other: &Self) -> bool {
+        self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
 
     fn bytes(&self) -> usize {
@@ -139,8 +145,7 @@ impl<A> Store<A> {
         Change { kept: true, evicted }
     }
 
-    /// The answer that a request selects, the last one kept if there are several. It counts as
-    /// used.
+    /// The answer that a request selects. It counts as used.
     pub fn find(&mut self, key: &str, value_of: ValueOf<'_>) -> Option<&A> {
         let used = self.tick();
         let entry = self.entries.get_mut(key)?;
@@ -185,12 +190,15 @@ impl<A> Store<A> {
         self.answers
     }
 
-    /// Forgets the answers that a request with these values would select.
+    /// Forgets the answers that a new one takes the place of: those that its request selects, and
+    /// those that other fields selected, for the resource no longer varies by these. So one request
+    /// never selects two answers, and none that is forgotten lets an older one through.
     fn forget_selected(&mut self, key: &str, selecting: &Selecting) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         let (mut bytes, mut answers) = (0, 0);
         entry.variants.retain(|variant| {
-            let stays = !same_request(&variant.selecting, selecting);
+            let older = &variant.selecting;
+            let stays = older.same_fields(selecting) && older != selecting;
             if !stays {
                 bytes += variant.bytes;
                 answers += 1;
@@ -208,10 +216,4 @@ impl<A> Store<A> {
         self.uses += 1;
         self.uses
     }
-}
-
-/// Whether the request of a new answer is known to select an older one: every field that selected
-/// the older one is known of the new request, with the same value.
-fn same_request(older: &Selecting, newer: &Selecting) -> bool {
-    older.0.iter().all(|field| newer.0.contains(field))
 }

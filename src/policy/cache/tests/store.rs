@@ -33,7 +33,10 @@ fn the_answer_found_is_the_one_that_the_request_selects() {
     assert_eq!(store.find("a", &speaks("de")), Some(&3));
     assert_eq!(store.answers(), 2);
     keep(&mut store, ROOM, "a", None, 4);
-    assert_eq!(store.find("a", &speaks("de")), Some(&4), "the last one kept");
+    assert_eq!(store.find("a", &speaks("de")), Some(&4), "it does not vary any more");
+    assert_eq!(store.answers(), 1);
+    keep(&mut store, ROOM, "a", Some("fr"), 5);
+    assert_eq!(store.find("a", &speaks("de")), None, "no older one comes to light");
 }
 
 #[test]
@@ -118,6 +121,7 @@ proptest! {
     ) {
         let mut store: Store<usize> = Store::default();
         let mut last: HashMap<(u8, u8), usize> = HashMap::new();
+        let mut varies: HashMap<u8, bool> = HashMap::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Keep(key, language, bytes) => {
@@ -132,6 +136,10 @@ proptest! {
                         1 + 15 + size_of::<(Box<str>, Value)>()
                     }) + OVERHEAD <= max);
                     last.retain(|(known, _), _| change.kept || *known != key);
+                    let before = varies.insert(key, language.is_some());
+                    if before != Some(language.is_some()) {
+                        last.retain(|(known, _), _| *known != key);
+                    }
                     for any in (0..3).filter(|_| change.kept) {
                         if language.is_none_or(|language| language == any) {
                             last.insert((key, any), number);
