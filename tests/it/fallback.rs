@@ -28,6 +28,9 @@ fn good(fields: &[(&'static str, &str)]) -> Act {
     Act::Answer(200, fields, "good")
 }
 
+/// Header fields by name.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// Nothing but the chain acts.
 const ALONE: &str = "retry: { mode: off }, circuit_breaker: { mode: off }";
 const STAYS: &str = "ejection: { mode: off }";
@@ -132,7 +135,7 @@ async fn it_stands_in_when_nothing_listens_any_more_and_when_the_circuit_is_open
 
 #[tokio::test]
 async fn what_may_not_be_shared_is_not_kept() {
-    let cases: [(&[(&str, &str)], &[(&str, &str)], bool); 14] = [
+    let cases: [(Fields, Fields, bool); 14] = [
         (&[], &[], true),
         (&[("cache-control", "no-store")], &[], false),
         (&[("cache-control", "private")], &[], false),

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "any instant will do to count from")]
+
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
@@ -170,7 +172,9 @@ fn expires_counts_from_the_date_and_only_without_max_age() {
 
 proptest! {
     #[test]
-    fn no_bytes_break_the_reading_of_directives(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+    fn no_bytes_break_the_reading_of_directives(
+        line in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
         let once = Directives::read([line.as_slice()]);
         prop_assert_eq!(once, Directives::read([line.as_slice(), line.as_slice()]));
     }

@@ -74,7 +74,7 @@ families! {
         RouteWouldAct = COUNTER "outrigger_route_would_act_total" ["route" "policy"]
             "Decisions on which a policy in observe mode would have acted.";
         RouteFallbacks = COUNTER "outrigger_route_fallbacks_total" ["route" "link"]
-            "Failed requests by the link of the fallback chain that answered; none when none could.";
+            "Failed requests by the link of the fallback chain that answered; none if none could.";
         RouteCacheEvents = COUNTER "outrigger_route_cache_events_total" ["route" "event"]
             "Answers kept for fallback, and what became of them.";
         RouteCacheBytes = GAUGE "outrigger_route_cache_bytes" ["route"]
