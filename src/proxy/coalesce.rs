@@ -76,7 +76,7 @@ pub(super) async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) ->
         Ok(Go::Alone) => {}
         Err(reason) => return pipeline::conclude(ctx, journey, Err(reason.into())).await,
     }
-    let made = pipeline::attempts(&mut ctx, &mut journey).await;
+    let made = pipeline::exchange(&mut ctx, &mut journey).await;
     pipeline::conclude(ctx, journey, made).await
 }
 

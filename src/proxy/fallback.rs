@@ -22,6 +22,7 @@ use super::error::Refusal;
 use super::headers::names::{CACHE_STATUS, FALLBACK, REASON};
 use super::pipeline::{self, Journey};
 use crate::clock;
+use crate::gate::{Fixed as Bulkhead, Place};
 use crate::policy::cache::freshness::Use;
 use crate::policy::retry::UnsafeMethods;
 use crate::snapshot::cache::Kept;
@@ -30,8 +31,9 @@ use crate::snapshot::route::Route;
 use crate::telemetry::metrics::FallbackLink;
 use crate::telemetry::reason::Reason;
 
-/// What the attempts have made of a request.
-pub type Made = Result<Answer, Box<Refusal>>;
+/// What the attempts have made of a request: an answer with its place in the route's bulkhead, or
+/// none.
+pub type Made = Result<(Answer, Option<Place<Bulkhead>>), Box<Refusal>>;
 
 /// The fields of an answer that say nothing without its body (RFC 9110, 15.4.5).
 const OF_BODY: [HeaderName; 6] = [
@@ -50,7 +52,7 @@ pub fn wanted(route: &Route, made: &Made) -> bool {
         return false;
     }
     match made {
-        Ok(answer) => failed(answer.response.status()),
+        Ok((answer, _)) => failed(answer.response.status()),
         Err(refusal) => matches!(refusal.reason.status(), 502..=504),
     }
 }
@@ -72,7 +74,9 @@ struct Failure {
 impl Failure {
     fn of(made: &Made) -> Self {
         match made {
-            Ok(answer) => Self { reason: None, status: Some(answer.response.status().as_u16()) },
+            Ok((answer, _)) => {
+                Self { reason: None, status: Some(answer.response.status().as_u16()) }
+            }
             Err(refusal) => Self { reason: Some(refusal.reason), status: None },
         }
     }
@@ -82,7 +86,7 @@ impl Failure {
 pub(super) async fn answer(
     mut ctx: Box<Context>,
     mut journey: Box<Journey>,
-    made: Made,
+    mut made: Made,
 ) -> Response<Body> {
     let route = Arc::clone(&journey.route);
     let failure = Failure::of(&made);
@@ -102,9 +106,13 @@ pub(super) async fn answer(
                 return ours(ctx, &failure, response);
             }
             Does::Upstream(target) if *target != main && may_go(&ctx, &journey) => {
-                if let Some(answer) = elsewhere(&mut ctx, &mut journey, *target).await {
+                // The route's place is for one exchange at a time: the next one asks for its own.
+                if let Ok((_, bulkhead)) = &mut made {
+                    drop(bulkhead.take());
+                }
+                if let Some((answer, held)) = elsewhere(&mut ctx, &mut journey, *target).await {
                     taken(&mut ctx, place, FallbackLink::Upstream, made);
-                    let mut response = pipeline::reply(ctx, journey, answer);
+                    let mut response = pipeline::reply(ctx, journey, answer, held);
                     response.headers_mut().insert(FALLBACK.clone(), link.name.clone());
                     return response;
                 }
@@ -123,7 +131,7 @@ pub(super) async fn answer(
     }
     route.metrics.fallback.answered(FallbackLink::None);
     match made {
-        Ok(answer) => pipeline::reply(ctx, journey, answer),
+        Ok((answer, bulkhead)) => pipeline::reply(ctx, journey, answer, bulkhead),
         Err(refusal) => refusal.answer(ctx),
     }
 }
@@ -134,7 +142,7 @@ fn taken(ctx: &mut Context, place: usize, link: FallbackLink, made: Made) {
     if let Some(route) = &ctx.route {
         route.metrics.fallback.answered(link);
     }
-    if let Ok(answer) = made {
+    if let Ok((answer, _)) = made {
         answer.discard();
     }
 }
@@ -156,16 +164,20 @@ fn may_go(ctx: &Context, journey: &Journey) -> bool {
 }
 
 /// One more set of attempts, to another upstream; its answer when it is a good one.
-async fn elsewhere(ctx: &mut Context, journey: &mut Journey, target: usize) -> Option<Answer> {
+async fn elsewhere(
+    ctx: &mut Context,
+    journey: &mut Journey,
+    target: usize,
+) -> Option<(Answer, Option<Place<Bulkhead>>)> {
     journey.target = target;
     ctx.target = Some(target);
     journey.outbound.forget_tried();
-    let answer = pipeline::attempts(ctx, journey).await.ok()?;
+    let (answer, held) = pipeline::exchange(ctx, journey).await.ok()?;
     if failed(answer.response.status()) {
         answer.discard();
         return None;
     }
-    Some(answer)
+    Some((answer, held))
 }
 
 /// An answer that was made here, with the reason that led to it.
