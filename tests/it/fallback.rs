@@ -461,3 +461,29 @@ async fn grpc_gets_no_fixed_answer() {
     let got = sidecar.caller().send(call).await;
     assert_eq!((got.header("grpc-status"), link(&got)), (Some("14"), None));
 }
+
+#[tokio::test]
+async fn a_full_bulkhead_leads_to_the_chain_and_the_chain_needs_no_second_place() {
+    let main = Service::start(|seen| match seen.path.as_str() {
+        "/hang" => Act::Hang,
+        _ => status(503),
+    })
+    .await;
+    let other = Service::always(200).await;
+    let route = format!(
+        "{ALONE}, bulkhead: {{ max_concurrent: 1, queue: {{ max: 0 }} }}, \
+         fallback: [{{ upstream: v }}, {{ respond: {{ status: 299 }} }}]"
+    );
+    let sidecar = Sidecar::start(&two(&main, &other, &route));
+    let caller = sidecar.caller();
+    assert_eq!(link(&caller.get().await), Some("upstream:v"), "the place of the first is free");
+    let hangs = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.send(request("GET", "/hang")).await }
+    });
+    main.reached(2).await;
+    let got = caller.get().await;
+    assert_eq!((got.status, got.reason()), (299, Some("bulkhead_full")));
+    assert_eq!((link(&got), main.hits(), other.hits()), (Some("respond"), 2, 1));
+    hangs.abort();
+}
