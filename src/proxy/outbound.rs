@@ -62,6 +62,11 @@ impl Outbound {
         }
     }
 
+    /// Forgets the endpoints that were tried: another upstream has others.
+    pub fn forget_tried(&mut self) {
+        self.tried = RefCell::default();
+    }
+
     /// The request as the next attempt sends it, with fields of its own.
     pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);

@@ -20,6 +20,10 @@ names! {
     /// On failures that a proxy passes on after its own retries: those of the caller's proxy would
     /// multiply them.
     TRIED = "x-outrigger-tried";
+    /// On an answer that a link of the fallback chain made: which one.
+    FALLBACK = "x-outrigger-fallback";
+    /// What a cache had to do with an answer (RFC 9211).
+    CACHE_STATUS = "cache-status";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).
