@@ -110,16 +110,25 @@ impl Drop for Underway<'_> {
 /// When nothing was tried: the time is over, the circuit is open, or there is no endpoint.
 pub async fn run(
     ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &Outbound,
+    way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
     began: Instant,
 ) -> Result<Tried, Box<Refusal>> {
     let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
-    let prepared = prepare(ctx, route, target, outbound, fullness, began)?;
-    let ended = send(ctx, &prepared, outbound).await;
-    conclude(ctx, route, target, outbound, limit, prepared, ended)
+    let prepared = prepare(ctx, way, fullness, began)?;
+    let ended = send(ctx, &prepared, way.outbound).await;
+    conclude(ctx, way, limit, prepared, ended)
+}
+
+/// What the attempts of a request have in common.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// Its route.
+    pub route: &'a Route,
+    /// The route's upstream that was chosen.
+    pub target: &'a Target,
+    /// The request as it goes there.
+    pub outbound: &'a Outbound,
 }
 
 /// An attempt that has leave of the circuit, and an endpoint.
@@ -144,12 +153,11 @@ impl Prepared<'_> {
 /// As [`run`].
 pub fn prepare<'a>(
     ctx: &mut Context,
-    route: &Route,
-    target: &'a Target,
-    outbound: &Outbound,
+    way: &Way<'a>,
     fullness: u8,
     began: Instant,
 ) -> Result<Prepared<'a>, Box<Refusal>> {
+    let Way { route, target, outbound } = *way;
     let timeouts = &route.settings.timeouts;
     let end = timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline);
     let remaining = timeout::remaining(began, end, ctx.deadline);
@@ -201,13 +209,12 @@ pub async fn send(ctx: &Context, prepared: &Prepared<'_>, outbound: &Outbound) -
 /// When the fault is ours or the client's.
 pub fn conclude(
     ctx: &Context,
-    route: &Route,
-    target: &Target,
-    outbound: &Outbound,
+    way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
     prepared: Prepared<'_>,
     ended: Ended,
 ) -> Result<Tried, Box<Refusal>> {
+    let Way { route, target, outbound } = *way;
     let Prepared { mut underway, endpoint, .. } = prepared;
     let now = clock::now();
     let in_flight = underway.in_flight.take();

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::Live;
 use super::admission::{self, Held};
-use super::attempt::{self, Answer, Tried};
+use super::attempt::{self, Answer, Tried, Way};
 use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::cache;
 use super::coalesce;
@@ -32,7 +32,7 @@ use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
 use crate::snapshot::flights::Leader;
 use crate::snapshot::matcher::{Found, Target as Wanted};
-use crate::snapshot::route::{Route, Target};
+use crate::snapshot::route::Route;
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
@@ -162,7 +162,7 @@ pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
     let mut now = clock::now();
     let Held { bulkhead, mut limit } = admission::enter(ctx, route, target, &mut now).await?;
-    let answer = attempts(ctx, route, target, outbound, &mut limit, now).await;
+    let answer = attempts(ctx, &Way { route, target, outbound }, &mut limit, now).await;
     admission::used(ctx, target, now);
     Ok((answer?, bulkhead))
 }
@@ -171,34 +171,32 @@ pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
 /// last real answer of the upstream is what the client gets.
 async fn attempts(
     ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &Outbound,
+    way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
     mut now: Instant,
 ) -> Result<Answer, Box<Refusal>> {
-    target.upstream.deposit(now);
+    way.target.upstream.deposit(now);
     let mut so_far = SoFar { before: ctx.attempts, ..SoFar::default() };
     loop {
-        let tried = match attempt::run(ctx, route, target, outbound, limit, now).await {
+        let tried = match attempt::run(ctx, way, limit, now).await {
             Ok(tried) => tried,
             Err(refusal) => {
                 if ctx.attempts > so_far.before
                     && let Some(why) = stopped_by(refusal.reason)
                 {
-                    suppress(ctx, route, why);
+                    suppress(ctx, way.route, why);
                 }
                 return so_far.answer.ok_or(refusal);
             }
         };
         ctx.executed |= !tried.outcome.unsent;
-        let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
+        let Some(wait) = again(ctx, way, &tried, &mut so_far) else {
             return so_far.last(tried.answer);
         };
         if let Ok(answer) = tried.answer {
             so_far.keep(answer);
         }
-        route.metrics.retries.inc();
+        way.route.metrics.retries.inc();
         if let Some(place) = limit {
             place.again();
         }
@@ -247,14 +245,8 @@ impl SoFar {
 }
 
 /// Whether to try again, and after which wait: the policy, then the budget.
-fn again(
-    ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &Outbound,
-    tried: &Tried,
-    so_far: &mut SoFar,
-) -> Option<Duration> {
+fn again(ctx: &mut Context, way: &Way<'_>, tried: &Tried, so_far: &mut SoFar) -> Option<Duration> {
+    let Way { route, target, outbound } = *way;
     let settings = &route.settings.retry;
     let now = tried.at;
     let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
