@@ -40,7 +40,7 @@ const PROBE_GAIN: f64 = 0.25;
 const PROBE_PROVED: f64 = 0.8;
 
 /// A probe that fails below this multiple of the ceiling has shown that it is one.
-const NEAR: f64 = 1.5;
+const NEAR: f64 = 2.0;
 
 /// After so many throttles of what was sent since a cut, and nothing accepted, the third party is
 /// closed: no rate is low enough until its window ends.
@@ -195,11 +195,11 @@ impl Control {
             self.cut(Curve::new(ceiling, now));
             return 0.0;
         };
-        let probed = curve.climbs();
-        let near = probed && curve.rate() <= curve.ceiling() * NEAR;
-        self.cut(Curve::after(probed, ceiling, now));
+        let near = curve.climbs() && curve.rate() <= curve.ceiling() * NEAR;
+        self.cut(Curve::after(near, ceiling, now));
         self.settled |= near;
-        if probed { ceiling * pause.as_secs_f64() * PROBE_SHARE / PAUSE_SHARE } else { 0.0 }
+        // One that got far is not the last: there is more to be had than was thought.
+        if near { ceiling * pause.as_secs_f64() * PROBE_SHARE / PAUSE_SHARE } else { 0.0 }
     }
 
     /// The ceiling after a throttle.

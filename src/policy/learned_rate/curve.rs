@@ -36,12 +36,12 @@ impl Curve {
         Self::after(false, ceiling, cut)
     }
 
-    /// The same; `probed` = the throttle that led to it came above the ceiling.
+    /// The same; `probed` = what led to it was a probe that failed near the ceiling.
     pub(super) fn after(probed: bool, ceiling: f64, cut: Instant) -> Self {
         Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA, probed }
     }
 
-    /// Whether it was a failed probe that led to this cut.
+    /// Whether it was a probe that failed near the ceiling.
     pub(super) const fn probed(&self) -> bool {
         self.probed
     }

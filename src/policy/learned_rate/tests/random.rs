@@ -110,8 +110,9 @@ proptest! {
         for (i, from) in passed.iter().enumerate() {
             for (n, to) in passed[i..].iter().enumerate() {
                 let time = to.duration_since(*from).as_secs_f64();
-                let allowed = f64::from(burst) + f64::from(rate) * time;
-                prop_assert!((n + 1) as f64 <= allowed + 1e-3, "{} in {time}", n + 1);
+                // The first may have slept a millisecond longer than it had to.
+                let allowed = f64::from(burst) + f64::from(rate) * (time + 1.1e-3);
+                prop_assert!((n + 1) as f64 <= allowed, "{} in {time}", n + 1);
             }
         }
     }

@@ -18,7 +18,7 @@ fn fifty_a_second_are_found_within_a_minute_and_kept() {
             for (seed, latency, offered, random) in [
                 (1, 0.03, 100.0, false),
                 (2, 0.2, 100.0, true),
-                (3, 0.03, 500.0, true),
+                (3, 0.03, 250.0, true),
                 (4, 0.1, 75.0, true),
             ] {
                 let load = Load { seed, latency, offered, random, ..Load::default() };
