@@ -84,6 +84,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod explain;
+pub mod gate;
 pub mod policy;
 pub mod proxy;
 pub mod server;

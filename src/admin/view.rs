@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::config::upstream::Protocol;
-use crate::explain::{settings, standing};
+use crate::explain::{Limit, limit, settings, standing};
 use crate::policy::{Mode, circuit_breaker};
 use crate::proxy::Reloaded;
 use crate::snapshot::Snapshot;
+use crate::snapshot::importance::Importance;
 use crate::snapshot::route::{Route, Target};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint as Known;
@@ -69,6 +70,8 @@ pub(super) struct UpstreamView {
     connections: ConnectionsView,
     in_flight: usize,
     retry_budget: BudgetView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<Limit>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -197,10 +200,11 @@ fn breaker(
 
 /// Every upstream, by name.
 pub(super) fn upstreams(snapshot: &Snapshot, now: Instant) -> Vec<UpstreamView> {
-    snapshot.upstreams.values().map(|upstream| upstream_view(upstream, now)).collect()
+    let view = |upstream| upstream_view(upstream, &snapshot.importance, now);
+    snapshot.upstreams.values().map(|upstream| view(upstream)).collect()
 }
 
-fn upstream_view(upstream: &Upstream, now: Instant) -> UpstreamView {
+fn upstream_view(upstream: &Upstream, importance: &Importance, now: Instant) -> UpstreamView {
     let Upstream { name, settings, state } = upstream;
     let balance = upstream.budget(now);
     let retries = |millis: u64| millis as f64 / 1000.0;
@@ -222,6 +226,7 @@ fn upstream_view(upstream: &Upstream, now: Instant) -> UpstreamView {
             from_traffic_max: retries(balance.cap),
             from_floor: retries(balance.floor_millis),
         },
+        concurrency: limit(upstream, importance, now),
         endpoints: endpoints.collect(),
     }
 }

@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
-use crate::policy::{circuit_breaker, rate_limit, retry, timeout};
+use crate::policy::{bulkhead, circuit_breaker, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,9 +33,9 @@ pub struct Route {
     /// Send a copy elsewhere.
     #[serde(default)]
     pub mirror: Later,
-    /// The tier of importance.
+    /// The tier of importance; overrides what the request says.
     #[serde(default)]
-    pub priority: Later,
+    pub priority: Option<String>,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: timeout::Settings,
@@ -50,7 +50,7 @@ pub struct Route {
     pub circuit_breaker: circuit_breaker::Settings,
     /// How many at once.
     #[serde(default)]
-    pub bulkhead: Later,
+    pub bulkhead: Option<bulkhead::Settings>,
     /// How many in a time.
     #[serde(default)]
     pub rate_limit: Option<rate_limit::Settings>,

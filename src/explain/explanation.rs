@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::limit::Limit;
 use crate::config::upstream::Protocol;
 use crate::policy::load_balancing::Policy;
 
@@ -58,6 +59,8 @@ pub struct Followed {
     pub timeouts: Timeouts,
     /// What is tried again.
     pub retry: Retry,
+    /// The tier of importance of this request.
+    pub priority: String,
     /// Every policy of the route, as in the file with defaults filled in.
     pub policies: Map<String, Value>,
 }
@@ -94,6 +97,9 @@ pub struct Destination {
     /// The state of the circuit to it; of a running proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<&'static str>,
+    /// The adaptive limit; of a running proxy, unless it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// What retries may cost.
     pub retry_budget: Budget,
 }

@@ -26,6 +26,7 @@ pub mod rate_limit;
 pub mod resolution;
 pub mod retry;
 pub mod retry_budget;
+pub mod shedding;
 pub mod slow_start;
 pub mod timeout;
 pub mod window;

@@ -1,16 +1,19 @@
 //! What a request must pass before its first attempt: nothing of it has been sent yet.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
 use super::context::Context;
 use super::error::Refusal;
+use super::site::Site;
 use crate::clock;
+use crate::gate::{Adaptive, Asking, Entry, Fixed, Gate, Limit, Place, Refused};
 use crate::policy::Mode;
-use crate::policy::load_balancing::HashOn;
+use crate::policy::load_balancing::{HashOn, hash};
 use crate::policy::rate_limit::Verdict;
-use crate::snapshot::route::Route;
+use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
@@ -38,6 +41,102 @@ pub fn rate_limit(
         Verdict::Refused { retry_after } => retry_after,
     };
     Err(Refusal::rate_limited(retry_after, limiter.policy()))
+}
+
+/// What a request holds once it is admitted.
+pub struct Held {
+    /// Its place in the route's bulkhead, until the last byte of its answer.
+    pub bulkhead: Option<Place<Fixed>>,
+    /// Its place under the upstream's limit, until the head of its answer: that is the time which
+    /// the limit measures. A client that reads slowly, or a stream, holds no work of the upstream.
+    pub limit: Option<Place<Adaptive>>,
+}
+
+/// Takes a place in the bulkhead and one under the upstream's limit, and waits for each as long as
+/// it may. `now` moves on with the waiting.
+pub async fn enter(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    now: &mut Instant,
+) -> Result<Held, Box<Refusal>> {
+    let mut held = Held { bulkhead: None, limit: None };
+    if let (Some(gate), Some(settings)) = (&route.bulkhead, &route.settings.bulkhead) {
+        let place = Door { gate, mode: settings.mode, full: Reason::BulkheadFull };
+        let asked = |ctx: &Context| asking(ctx, Duration::ZERO);
+        held.bulkhead = Some(pass(place, ctx, (route, Would::Bulkhead), asked, now).await?);
+    }
+    let upstream = &target.upstream;
+    let (gate, mode) = (&upstream.state.gate, upstream.settings.concurrency.mode);
+    if mode != Mode::Off {
+        let place = Door { gate, mode, full: Reason::ConcurrencyLimit };
+        let asked = |ctx: &Context| asking(ctx, gate.expected(target.baseline));
+        held.limit = Some(pass(place, ctx, (route, Would::Concurrency), asked, now).await?);
+    }
+    Ok(held)
+}
+
+/// A gate on the way of a request.
+struct Door<'a, L: Limit> {
+    gate: &'a Arc<Gate<L>>,
+    mode: Mode,
+    /// The reason when there is no place, nor room to wait for one.
+    full: Reason,
+}
+
+async fn pass<L: Limit>(
+    door: Door<'_, L>,
+    ctx: &mut Context,
+    (route, would): (&Route, Would),
+    asking: impl FnOnce(&Context) -> Asking,
+    now: &mut Instant,
+) -> Result<Place<L>, Refusal> {
+    let Door { gate, mode, full } = door;
+    if let Some(place) = gate.try_enter(*now) {
+        return Ok(place);
+    }
+    if mode == Mode::Observe {
+        ctx.would(route, would);
+        return Ok(gate.force_enter());
+    }
+    let refused = match gate.enter(asking(ctx), *now) {
+        Entry::In(place) => return Ok(place),
+        Entry::Refused(refused) => refused,
+        Entry::Wait(mut waiting) => {
+            let called = clock::until(waiting.until, waiting.called()).await;
+            *now = clock::now();
+            match called.unwrap_or_else(|_| waiting.leave(*now)) {
+                Ok(place) => return Ok(place),
+                Err(refused) => refused,
+            }
+        }
+    };
+    Err(Refusal::from(match refused {
+        Refused::Full => full,
+        Refused::Shed => Reason::Shed,
+        Refused::Waited => Reason::QueueTimeout,
+        Refused::Hopeless => Reason::Deadline,
+    }))
+}
+
+fn asking(ctx: &Context, expected: Duration) -> Asking {
+    Asking { standing: ctx.standing(), deadline: ctx.deadline, expected }
+}
+
+/// Lets the upstream's gate know how long a caller has kept the upstream busy.
+pub fn used(ctx: &Context, target: &Target, since: Instant) {
+    if ctx.caller.is_some() {
+        let now = clock::now();
+        let busy = now.saturating_duration_since(since);
+        target.upstream.state.gate.used(ctx.standing(), busy, now);
+    }
+}
+
+/// Whose a request is, by a hash. Where the client is not believed, its address stands for what it
+/// says of itself: it could have any number of names.
+pub fn caller(ctx: &Context, site: &Site, headers: &HeaderMap, key: &HashOn) -> Option<u64> {
+    let key = if site.trusted { key } else { &HashOn::ClientIp };
+    part(ctx, headers, key).map(|part| hash(part.as_bytes()))
 }
 
 /// Whether a wait ends before the request's deadline.

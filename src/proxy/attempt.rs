@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -11,10 +11,13 @@ use super::admission;
 use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
 use super::error::Refusal;
+use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
 use super::outbound::Outbound;
 use crate::clock;
+use crate::gate::{Adaptive, Lesson, Place};
 use crate::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
+use crate::policy::concurrency::Sample;
 use crate::policy::load_balancing::{Policy, hash};
 use crate::policy::outcome::{End, Outcome};
 use crate::policy::retry::Condition;
@@ -110,6 +113,7 @@ pub async fn run(
     route: &Route,
     target: &Target,
     outbound: &mut Outbound,
+    limit: &mut Option<Place<Adaptive>>,
     began: Instant,
 ) -> Result<Tried, Box<Refusal>> {
     let timeouts = &route.settings.timeouts;
@@ -135,7 +139,8 @@ pub async fn run(
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
 
-    let own = own_fields(ctx, outbound.headers(), remaining);
+    let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
+    let own = own_fields(ctx, outbound.headers(), remaining, fullness);
     let mut underway =
         Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began };
     let connect_by = timeout::connect_deadline(timeouts, began, end);
@@ -146,12 +151,23 @@ pub async fn run(
     let pass = underway.pass.take();
     drop(underway);
     let tried = classify(ctx, ended, in_flight, (began, now), outbound);
+    if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
+        place.learn(Lesson { route: target.baseline, sample, at: now });
+    }
     settle(upstream, &endpoint, breaker, pass, tried, now)
 }
 
 /// What this attempt tells the upstream of itself: how much time it has, and how many came before.
-fn own_fields(ctx: &Context, headers: &HeaderMap, remaining: Option<Duration>) -> OwnFields {
+fn own_fields(
+    ctx: &Context,
+    headers: &HeaderMap,
+    remaining: Option<Duration>,
+    fullness: u8,
+) -> OwnFields {
     let mut own = OwnFields::default();
+    if fullness > 0 {
+        own.set(&BROWNOUT, HeaderValue::from(u16::from(fullness)));
+    }
     if let Some(remaining) = remaining {
         deadline_fields::write_deadline(&mut own, headers, remaining, ctx.grpc);
     }
@@ -237,6 +253,25 @@ fn classify(
             let reset = failed(outcome(End::Reset, false), Reason::UpstreamReset);
             Classified { tried: reset, ours: None }
         }
+    }
+}
+
+/// What the upstream's limit learns from an attempt. Only answers say how long work takes, and an
+/// answer of failure may be quicker than any work. What we, or the proxy of a peer, refused says
+/// nothing of the upstream.
+fn sample(classified: &Classified) -> Option<Sample> {
+    let Outcome { end, latency, peer_shed, .. } = classified.tried.outcome;
+    if classified.ours.is_some() || peer_shed {
+        return None;
+    }
+    match end {
+        // gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE.
+        End::Answer { status: 429 | 503, .. } | End::Answer { grpc: Some(8 | 14), .. } => {
+            Some(Sample::Dropped)
+        }
+        End::Answer { status, .. } if status < 500 => Some(Sample::Answered(latency)),
+        End::PerTryTimeout | End::DeadlineExceeded => Some(Sample::Dropped),
+        _ => None,
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Uri, Version};
 
-use super::headers::names::REQUEST_ID;
+use super::admission;
+use super::headers::names::{PRIORITY, REQUEST_ID};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{attempt, deadline, framing};
 use super::peer::Peer;
@@ -14,7 +15,9 @@ use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::telemetry::Format;
+use crate::policy::load_balancing::hash;
 use crate::policy::retry::Suppressed;
+use crate::policy::shedding::{Lot, Standing};
 use crate::snapshot::route::Route;
 use crate::telemetry::access_log::{self, Access};
 use crate::telemetry::metrics::Would;
@@ -48,6 +51,10 @@ pub struct Context {
     pub grpc: bool,
     /// How many attempts its callers had made before this one.
     pub inbound_attempts: u32,
+    /// Its tier of importance, 0 being the highest.
+    pub tier: usize,
+    /// Whose it is, by a hash, if callers are told apart.
+    pub caller: Option<u64>,
     /// How many attempts were made here.
     pub attempts: u32,
     /// Why the last retry was not made, if it was wanted.
@@ -94,6 +101,8 @@ impl Context {
             version: request.version(),
             grpc,
             inbound_attempts: 0,
+            tier: 0,
+            caller: None,
             attempts: 0,
             suppressed: None,
             would: Vec::new(),
@@ -118,9 +127,38 @@ impl Context {
         if self.seen.fields.any(Fields::ATTEMPTS) {
             self.inbound_attempts = attempt::read_attempts(headers);
         }
+        self.tier = self.tier_under(&route, headers);
+        if let Some(key) = route.importance.caller() {
+            self.caller = admission::caller(self, &site, headers, key);
+        }
         route.metrics.in_flight.inc();
         self.route = Some(route);
         self.site = Some(site);
+    }
+
+    fn tier_under(&self, route: &Route, headers: &HeaderMap) -> usize {
+        let importance = &route.importance;
+        if let Some(fixed) = &route.tier {
+            return fixed.tier();
+        }
+        // Most requests say nothing, and a field that was not seen is not looked for.
+        if self.seen.fields.any(Fields::PRIORITY) || importance.header() != PRIORITY {
+            importance.tier_of(headers)
+        } else {
+            importance.otherwise()
+        }
+    }
+
+    /// What it is worth where not all can be served. A request that carries an identifier keeps its
+    /// lot on its way through several proxies, so that what one has let through is not refused by
+    /// the next.
+    pub fn standing(&self) -> Standing {
+        let lot = match (self.caller, &self.request_id) {
+            (Some(caller), _) => Lot::Caller(caller),
+            (None, Some(id)) => Lot::Drawn(hash(id.as_bytes())),
+            (None, None) => Lot::Drawn(fastrand::u64(..)),
+        };
+        Standing { tier: self.tier, lot }
     }
 
     /// Counts and logs the request, once.

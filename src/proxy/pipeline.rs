@@ -4,13 +4,13 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 
 use super::Live;
-use super::admission;
+use super::admission::{self, Held};
 use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::context::Context;
@@ -22,6 +22,7 @@ use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
+use crate::gate::{Adaptive, Fixed, Place};
 use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
@@ -70,7 +71,7 @@ fn admit(
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
     check_head(site, &parts, &ctx.seen)?;
     if !site.trusted {
-        trust::strip_untrusted(&mut parts.headers);
+        trust::strip_untrusted(&mut parts.headers, snapshot.importance.header());
     }
     framing::settle_host(&parts.uri, &mut parts.headers);
     let wanted = Wanted {
@@ -118,22 +119,40 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
     if !journey.wait.is_zero() {
         clock::sleep(journey.wait).await;
     }
-    match attempts(&mut ctx, &mut journey).await {
-        Ok(answer) => reply(ctx, journey, answer),
+    match exchange(&mut ctx, &mut journey).await {
+        Ok((answer, bulkhead)) => reply(ctx, journey, answer, bulkhead),
         Err(refusal) => refusal.answer(ctx),
     }
 }
 
-/// Attempts, with waits between them, until one is final. When the last one brought no answer, the
-/// last real answer of the upstream is what the client gets.
-async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Box<Refusal>> {
+/// Takes the request's places, makes its attempts, and gives the upstream's place back.
+async fn exchange(
+    ctx: &mut Context,
+    journey: &mut Journey,
+) -> Result<(Answer, Option<Place<Fixed>>), Box<Refusal>> {
     let Journey { route, target, outbound, .. } = journey;
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
     let mut now = clock::now();
+    let Held { bulkhead, mut limit } = admission::enter(ctx, route, target, &mut now).await?;
+    let answer = attempts(ctx, route, target, outbound, &mut limit, now).await;
+    admission::used(ctx, target, now);
+    Ok((answer?, bulkhead))
+}
+
+/// Attempts, with waits between them, until one is final. When the last one brought no answer, the
+/// last real answer of the upstream is what the client gets.
+async fn attempts(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    outbound: &mut Outbound,
+    limit: &mut Option<Place<Adaptive>>,
+    mut now: Instant,
+) -> Result<Answer, Box<Refusal>> {
     target.upstream.deposit(now);
     let mut so_far = SoFar::default();
     loop {
-        let tried = match attempt::run(ctx, route, target, outbound, now).await {
+        let tried = match attempt::run(ctx, route, target, outbound, limit, now).await {
             Ok(tried) => tried,
             Err(refusal) => {
                 if ctx.attempts > 0
@@ -151,6 +170,9 @@ async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Bo
             so_far.keep(answer);
         }
         route.metrics.retries.inc();
+        if let Some(place) = limit {
+            place.again();
+        }
         so_far.waited = wait;
         if !wait.is_zero() {
             clock::sleep(wait).await;
@@ -291,6 +313,9 @@ fn prepare(
     }
     site.forwarding.request(&mut headers, &ctx.peer.client, false, version);
     let uri = target_of(matched, uri, &mut headers)?;
+    if let Some(tier) = &route.tier {
+        headers.insert(route.importance.header(), tier.name().clone());
+    }
     route.request_ops.apply(&mut headers);
     Ok(Outbound::new(method, uri, headers, source))
 }
@@ -309,7 +334,12 @@ fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result
 }
 
 /// The upstream's answer as it goes to the client.
-fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Response<Body> {
+fn reply(
+    mut ctx: Box<Context>,
+    journey: Box<Journey>,
+    answer: Answer,
+    bulkhead: Option<Place<Fixed>>,
+) -> Response<Body> {
     let Answer { mut response, lease, in_flight } = answer;
     let Journey { route, outbound, .. } = *journey;
     ctx.status = Some(response.status().as_u16());
@@ -332,6 +362,7 @@ fn reply(mut ctx: Box<Context>, journey: Box<Journey>, answer: Answer) -> Respon
     let exchange = Box::new(Exchange {
         lease,
         in_flight,
+        bulkhead,
         deadline: ctx.deadline.filter(|_| !streams),
         idle: *route.settings.timeouts.idle,
         timer: None,

@@ -6,6 +6,7 @@
 
 pub mod circuit;
 pub mod host;
+pub mod importance;
 pub mod limit;
 pub mod matcher;
 pub mod ops;
@@ -15,8 +16,9 @@ pub mod route;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::importance::Importance;
 use self::matcher::Matcher;
-use self::route::{Changes, Route};
+use self::route::{Around, Changes, Route};
 use crate::config::listener::Listener;
 use crate::config::problem::Place;
 use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
@@ -37,6 +39,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// The tiers of importance.
+    pub importance: Arc<Importance>,
     /// What was substituted into the file and must never be printed.
     pub secrets: Secrets,
 }
@@ -57,10 +61,15 @@ impl Snapshot {
         // All that can fail comes first: from here on the running proxy's state is touched.
         let matcher = matcher(&config, &source)?;
         let changes = changes(&config, &source)?;
+        let importance = Importance::new(&config.priorities)
+            .map_err(|message| vec![problem(&source, "priorities.from.header", message)])?;
+        let importance = Arc::new(importance);
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &config.upstreams {
             let known = previous.and_then(|previous| previous.upstreams.get(name));
-            upstreams.insert(name.clone(), compile_upstream(name, settings, known, metrics));
+            let upstream = compile_upstream(name, settings, known, metrics);
+            upstream.state.gate.configure(&settings.concurrency, importance.tiers());
+            upstreams.insert(name.clone(), upstream);
         }
         let known: BTreeMap<&str, &Arc<Route>> = previous
             .iter()
@@ -69,12 +78,13 @@ impl Snapshot {
             .collect();
         let route = |(settings, changes): (&config::route::Route, Changes)| {
             let known = known.get(settings.name.as_str()).copied();
-            Arc::new(Route::new(settings, changes, known, &upstreams, metrics))
+            let around = Around { upstreams: &upstreams, importance: &importance, metrics };
+            Arc::new(Route::new(settings, changes, known, &around))
         };
         let routes = config.routes.iter().zip(changes).map(route).collect();
         let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Ok(Self { config, hash, generation, matcher, routes, upstreams, secrets })
+        Ok(Self { config, hash, generation, matcher, routes, upstreams, importance, secrets })
     }
 
     /// The place of a listener in the configuration, by which routes know it.
@@ -193,7 +203,7 @@ fn compile_upstream(
     }
     let state = match known {
         Some(known) => Arc::clone(&known.state),
-        None => Arc::new(State::new(metrics.upstream(name))),
+        None => Arc::new(State::new(metrics.upstream(name), &settings.concurrency)),
     };
     state.metrics.connection_limit.set(settings.pool.max_connections);
     let upstream = Upstream { name: name.into(), settings: settings.clone(), state };

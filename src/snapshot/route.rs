@@ -7,12 +7,17 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::circuit::Circuit;
+use super::importance::{self, Importance};
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
+use crate::clock;
 use crate::config::route::Route as Settings;
+use crate::gate::{Fixed, Gate};
 use crate::policy::Mode;
+use crate::policy::concurrency::RouteSlot;
+use crate::policy::load_balancing::hash;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Upstream;
 
@@ -28,6 +33,12 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Its rate limiter, if it has one.
     pub limiter: Option<Arc<RouteLimiter>>,
+    /// Its bulkhead, if it has one.
+    pub bulkhead: Option<Arc<Gate<Fixed>>>,
+    /// How important its requests are.
+    pub importance: Arc<Importance>,
+    /// The tier of all its requests, if it gives them one.
+    pub tier: Option<importance::Fixed>,
     /// Changes of header fields on the way to the upstream.
     pub request_ops: CompiledOps,
     /// Changes of header fields on the way back.
@@ -46,8 +57,20 @@ pub struct Target {
     pub upstream: Arc<Upstream>,
     /// The circuit of this route to it.
     pub circuit: Arc<Circuit>,
+    /// Where the upstream's limit keeps this route's baseline.
+    pub baseline: RouteSlot,
     /// Its share relative to the route's other targets.
     pub weight: u32,
+}
+
+/// What a route is made with, beside its settings.
+pub struct Around<'a> {
+    /// The upstreams by name.
+    pub upstreams: &'a BTreeMap<String, Arc<Upstream>>,
+    /// The tiers of importance.
+    pub importance: &'a Arc<Importance>,
+    /// Every metric.
+    pub metrics: &'a Metrics,
 }
 
 /// What a route changes of its requests and answers, compiled: all of a route that can be wrong,
@@ -88,9 +111,9 @@ impl Route {
         settings: &Settings,
         changes: Changes,
         known: Option<&Arc<Self>>,
-        upstreams: &BTreeMap<String, Arc<Upstream>>,
-        metrics: &Metrics,
+        around: &Around<'_>,
     ) -> Self {
+        let Around { upstreams, importance, metrics } = *around;
         let name: Arc<str> = settings.name.as_str().into();
         let route_metrics = known.map_or_else(|| metrics.route(&name), |k| Arc::clone(&k.metrics));
         let mut targets = Vec::new();
@@ -102,7 +125,8 @@ impl Route {
                 let of = metrics.breaker(&name, &upstream.name);
                 Arc::new(Circuit::new(Arc::clone(&name), Arc::clone(&upstream.name), of))
             });
-            targets.push(Target { upstream: Arc::clone(upstream), circuit, weight });
+            let baseline = upstream.state.gate.route(hash(name.as_bytes()));
+            targets.push(Target { upstream: Arc::clone(upstream), circuit, baseline, weight });
         }
         let max_attempts = match settings.retry.mode {
             Mode::Off => 1,
@@ -112,6 +136,9 @@ impl Route {
         Self {
             metrics: route_metrics,
             limiter: limiter(settings, known),
+            bulkhead: bulkhead(settings, known),
+            tier: settings.priority.as_ref().and_then(|name| importance.fixed(name)),
+            importance: Arc::clone(importance),
             request_ops,
             response_ops,
             rewrite,
@@ -180,6 +207,17 @@ fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteL
     Some(match running.filter(|running| running.same_quota(settings)) {
         Some(running) => Arc::clone(running),
         None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
+    })
+}
+
+fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<Fixed>>> {
+    let settings = settings.bulkhead.as_ref().filter(|settings| settings.mode != Mode::Off)?;
+    Some(match known.and_then(|known| known.bulkhead.as_ref()) {
+        Some(running) => {
+            running.configure(settings);
+            Arc::clone(running)
+        }
+        None => Arc::new(Gate::fixed(settings, clock::now())),
     })
 }
 

@@ -15,6 +15,7 @@ mod cell;
 mod children;
 mod family;
 mod latency;
+mod places;
 mod process;
 mod samples;
 
@@ -33,6 +34,7 @@ pub use children::{
 };
 use family::{Family, Scope};
 pub use latency::{Buckets, Latency, Reading};
+pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 use samples::Samples;
 

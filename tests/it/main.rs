@@ -23,6 +23,7 @@ mod head_limits;
 mod interim;
 mod local_answers;
 mod names;
+mod overload;
 mod passes_through;
 mod pool;
 mod process;

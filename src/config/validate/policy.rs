@@ -3,9 +3,10 @@
 use super::super::pattern::{is_path, is_token};
 use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
+use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::{Mode, retry, timeout};
+use crate::policy::{Mode, bulkhead, concurrency, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
 use crate::units::{ByteSize, Factor, Period};
 
@@ -19,6 +20,10 @@ const LEAST_WINDOW: Period = Period::from_secs(1);
 const MOST_WINDOW: Period = Period::from_secs(3600);
 /// The most trials in flight at once while a circuit is half open.
 const MOST_TRIALS: u32 = 100;
+/// The most requests in flight that a limit can be set to: each holds memory.
+const MOST_CONCURRENT: u32 = 100_000;
+/// The longest wait in a queue: who waits longer was forgotten by its caller.
+const MOST_WAIT: Period = Period::from_secs(60);
 /// The most results in a row that a health check can wait for.
 const MOST_CHECKS: u32 = 100;
 
@@ -146,6 +151,40 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
     }
 }
 
+pub(super) fn concurrency(check: &mut Check<'_>, at: At<'_>, settings: &concurrency::Settings) {
+    let concurrency::Settings { min, max, initial, .. } = settings;
+    check.range(&format_args!("{at}.min"), *min, 1, MOST_CONCURRENT);
+    check.range(&format_args!("{at}.max"), *max, 1, MOST_CONCURRENT);
+    if min > max {
+        let message = format!("is {min}, more than `max`, {max}");
+        check.conflict(&format_args!("{at}.min"), message);
+    } else if initial < min || initial > max {
+        let message = format!("is {initial}; it must be from `min`, {min}, to `max`, {max}");
+        check.conflict(&format_args!("{at}.initial"), message);
+    }
+    queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+pub(super) fn bulkhead(check: &mut Check<'_>, at: At<'_>, settings: &bulkhead::Settings) {
+    check.range(&format_args!("{at}.max_concurrent"), settings.max_concurrent, 1, MOST_CONCURRENT);
+    queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+fn queue(check: &mut Check<'_>, at: At<'_>, settings: &queue::Settings) {
+    if let Length::Count(count) = settings.max {
+        check.range(&format_args!("{at}.max"), count, 0, MAX_LENGTH);
+    }
+    let waits = settings.max != Length::Count(0);
+    if waits && settings.max_wait.is_zero() {
+        let message = "is 0, so that nobody could wait; write `max: 0` for no queue";
+        check.conflict(&format_args!("{at}.max_wait"), message);
+    }
+    if settings.max_wait > MOST_WAIT {
+        let message = format!("is {}; it must be {MOST_WAIT} or less", settings.max_wait);
+        check.problem(&format_args!("{at}.max_wait"), message);
+    }
+}
+
 pub(super) fn load_balancing(
     check: &mut Check<'_>,
     at: At<'_>,
@@ -168,7 +207,7 @@ pub(super) fn load_balancing(
     }
 }
 
-fn hash_on(check: &mut Check<'_>, at: At<'_>, key: &HashOn) {
+pub(super) fn hash_on(check: &mut Check<'_>, at: At<'_>, key: &HashOn) {
     if let HashOn::Header(name) | HashOn::Cookie(name) = key
         && !is_token(name)
     {

@@ -9,6 +9,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::{AnswerBody, RequestBody, RequestSource};
 use crate::clock::{self, Timer};
+use crate::gate::{Fixed, Place};
 use crate::proxy::context::Context;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::InFlight;
@@ -28,6 +29,8 @@ pub struct Exchange {
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
     pub in_flight: InFlight,
+    /// The place in the route's bulkhead.
+    pub bulkhead: Option<Place<Fixed>>,
     /// The request.
     pub ctx: Box<Context>,
     /// What the request's body has read.

@@ -29,6 +29,8 @@ names! {
     GRPC_TIMEOUT = "grpc-timeout";
     /// The tier of importance that the caller asks for.
     PRIORITY = "x-priority";
+    /// How near the upstream is to its limit, 1 to 3, so that it can leave out optional work.
+    BROWNOUT = "x-brownout";
     /// The identifier that a request carries through a chain of services.
     REQUEST_ID = "x-request-id";
     /// A gRPC call's status code.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::cell::{Counter, Elapsed, Level, Measure};
 use super::family::Family;
 use super::latency::{Latency, NARROW, WIDE};
+use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
@@ -42,11 +43,16 @@ pub enum Would {
     RateLimit,
     /// The attempt would have been made again.
     Retry,
+    /// The upstream's limit would have made the request wait, or refused it.
+    Concurrency,
+    /// The route's bulkhead would have made the request wait, or refused it.
+    Bulkhead,
 }
 
 impl Would {
     /// Every policy, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::CircuitBreaker, Self::RateLimit, Self::Retry];
+    pub const ALL: [Self; 5] =
+        [Self::CircuitBreaker, Self::RateLimit, Self::Retry, Self::Concurrency, Self::Bulkhead];
 
     /// The spelling in labels and logs.
     #[must_use]
@@ -55,6 +61,8 @@ impl Would {
             Self::CircuitBreaker => "circuit_breaker",
             Self::RateLimit => "rate_limit",
             Self::Retry => "retry",
+            Self::Concurrency => "concurrency",
+            Self::Bulkhead => "bulkhead",
         }
     }
 }
@@ -66,6 +74,8 @@ pub struct RouteMetrics {
     pub in_flight: Level,
     /// Attempts beyond the first of a request.
     pub retries: Counter,
+    /// Its bulkhead.
+    pub bulkhead: BulkheadMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
@@ -79,6 +89,7 @@ impl RouteMetrics {
         Self {
             in_flight: Level::default(),
             retries: Counter::default(),
+            bulkhead: BulkheadMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
@@ -147,7 +158,7 @@ impl Emit for RouteMetrics {
                     samples.occurred(owner, policy.as_str(), counter.get());
                 }
             }
-            _ => {}
+            _ => self.bulkhead.emit(owner, samples),
         }
     }
 }
@@ -275,6 +286,8 @@ pub struct UpstreamMetrics {
     pub ejections: Counter,
     /// Ejections that observe mode would have made.
     pub would_eject: Counter,
+    /// Its adaptive limit.
+    pub places: LimitMetrics,
     results: [Counter; RESULTS.len()],
     duration: Latency<15>,
 }
@@ -292,6 +305,7 @@ impl Default for UpstreamMetrics {
             endpoints_unhealthy: Level::default(),
             ejections: Counter::default(),
             would_eject: Counter::default(),
+            places: LimitMetrics::default(),
             results: Default::default(),
             duration: Latency::new(&WIDE),
         }
@@ -342,7 +356,7 @@ impl Emit for UpstreamMetrics {
             Family::UpstreamWouldEject => {
                 samples.counter(owner, None, self.would_eject.get() as f64);
             }
-            _ => {}
+            _ => self.places.emit(owner, samples),
         }
     }
 }

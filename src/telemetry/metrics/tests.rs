@@ -32,6 +32,7 @@ fn scenario() -> Metrics {
         route.in_flight.inc();
     }
     route.in_flight.dec();
+    route.bulkhead.limit.set(8);
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
@@ -54,6 +55,10 @@ fn scenario() -> Metrics {
     upstream.endpoints_available.set(2);
     upstream.endpoints_ejected.set(1);
     upstream.ejections.inc();
+    upstream.places.limit.set(20);
+    upstream.places.in_flight.set(3);
+    upstream.places.baseline.set(0.01);
+    upstream.places.ratio.set(1.0);
     upstream.ended(&outcome(End::Answer { status: 200, grpc: None }, 3));
     upstream.ended(&outcome(End::PerTryTimeout, 250));
     upstream.cancelled();
