@@ -5,6 +5,7 @@
 //! told of a running proxy only. Header values are masked as in the configuration that is printed.
 
 mod explanation;
+mod learned;
 mod limit;
 pub mod settings;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use self::explanation::{
     Again, Budget, Destination, Explanation, Followed, NearMiss, Place, Retry, Sent, Timeouts,
     Understood,
 };
+pub use self::learned::{Learned, learned};
 pub use self::limit::{Limit, limit};
 use self::settings::Printed;
 use crate::config::listener::Trust;
@@ -172,6 +174,7 @@ fn follow(
         timeouts: timeouts(route),
         retry: retry(route, &request.method),
         priority: snapshot.importance.name(tier(request, route)).unwrap_or_default().to_owned(),
+        learned_rate: live.and_then(|now| learned(route, now)),
         policies: printed.policies(found.index),
     })
 }

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use super::admission;
 use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
+use super::egress;
 use super::error::Refusal;
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
@@ -135,6 +136,7 @@ pub async fn run(
     let hash = hash_of(ctx, upstream, outbound.headers());
     let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
     let endpoint = upstream.choose(tried, hash, began).ok_or(Reason::NoEndpoint)?;
+    egress::again(ctx, route, began)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
@@ -154,6 +156,7 @@ pub async fn run(
     if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
         place.learn(Lesson { route: target.baseline, sample, at: now });
     }
+    egress::learn(route, &tried.tried, began);
     settle(upstream, &endpoint, breaker, pass, tried, now)
 }
 

@@ -17,6 +17,7 @@ mod bodies;
 mod breaker;
 mod cancel;
 mod connection_limits;
+mod egress;
 mod ejection;
 mod framing;
 mod head_limits;

@@ -24,7 +24,8 @@ impl Advice {
     /// What is left until the reset, spread evenly, is right for a counted window and for a bucket
     /// that fills all the time (there it settles where the bucket stays half full). Where times are
     /// too short for whole seconds it is the quota by its window.
-    fn pace(self) -> Option<f64> {
+    #[must_use]
+    pub fn pace(&self) -> Option<f64> {
         let by = |amount: u64, time: Duration| amount as f64 / time.as_secs_f64();
         let quota = self.quota.filter(|(_, window)| !window.is_zero());
         match (self.left, quota) {
