@@ -41,7 +41,7 @@ pub fn learned(route: &Route, now: Instant) -> Option<Learned> {
 
 /// The same in a line for people.
 #[must_use]
-pub fn in_words(learned: &Learned) -> String {
+pub(super) fn in_words(learned: &Learned) -> String {
     let mut text = match learned.rate {
         Some(rate) => format!("{rate:.1}/s now"),
         None => "nothing is limited yet".to_owned(),

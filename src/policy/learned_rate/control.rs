@@ -205,10 +205,11 @@ impl Control {
     /// The ceiling after a throttle.
     fn lowered(&self, b: &Bounds, now: Instant) -> f64 {
         let (sent, accepted) = (self.sent.rate(now), self.accepted.rate(now));
-        let Some(curve) = &self.curve else { return sent };
         if b.observed {
+            // More is sent than is allowed, so a throttle says nothing about the rate.
             return accepted;
         }
+        let Some(curve) = &self.curve else { return sent };
         let (rate, ceiling) = (sent.min(curve.rate()), curve.ceiling());
         if rate <= ceiling {
             return rate * MARGIN;

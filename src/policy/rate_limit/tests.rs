@@ -33,7 +33,7 @@ fn limiter(s: &Settings) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
     // A limiter does not start at the clock's zero.
     clock.advance(Duration::from_secs(1_000_000));
-    (Limiter::new(&s, s.rate.unwrap(), clock.clone()), clock)
+    (Limiter::new(s, s.rate.unwrap(), clock.clone()), clock)
 }
 
 const fn pass(remaining: u32) -> Verdict {

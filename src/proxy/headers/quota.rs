@@ -25,13 +25,10 @@ pub fn advice(headers: &HeaderMap) -> Option<Advice> {
     let mut limits: Vec<(String, Advice)> = Vec::new();
     for (field, amount, time) in [(&RATE_LIMIT_POLICY, "q", "w"), (&RATE_LIMIT, "r", "t")] {
         for item in items(headers, field) {
-            let Some((name, parameters)) = read(&item) else { continue };
-            let number = |key: &str| {
-                let value = parameters.iter().find(|(known, _)| *known == key)?.1;
-                value.parse::<u64>().ok()
-            };
-            let seconds = number(time).map(|time| Duration::from_secs(time.min(TIME_MAX)));
-            let Some(pair) = number(amount).zip(seconds) else { continue };
+            let Some(member) = Member::read(&item) else { continue };
+            let name = member.name;
+            let seconds = member.number(time).map(|time| Duration::from_secs(time.min(TIME_MAX)));
+            let Some(pair) = member.number(amount).zip(seconds) else { continue };
             let known = limits.iter().position(|(known, _)| known == name);
             if known.is_none() && limits.len() < LIMITS_MAX {
                 limits.push((name.to_owned(), Advice::default()));
@@ -63,15 +60,29 @@ fn items(headers: &HeaderMap, field: &HeaderName) -> Vec<String> {
     items
 }
 
-/// The name of a member and its parameters. A quoted name may not hold a semicolon here: none does.
-fn read(item: &str) -> Option<(&str, Vec<(&str, &str)>)> {
-    let mut parts = item.split(';');
-    let name = parts.next()?.trim();
-    let parameters = parts.filter_map(|part| {
-        let (key, value) = part.split_once('=')?;
-        Some((key.trim(), value.trim()))
-    });
-    (!name.is_empty() && !name.contains('=')).then(|| (name, parameters.collect()))
+/// A member of a list: a name and its parameters.
+struct Member<'a> {
+    name: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Member<'a> {
+    /// A quoted name may not hold a semicolon here: none does.
+    fn read(item: &'a str) -> Option<Self> {
+        let mut parts = item.split(';');
+        let name = parts.next()?.trim();
+        let parameters = parts.filter_map(|part| {
+            let (key, value) = part.split_once('=')?;
+            Some((key.trim(), value.trim()))
+        });
+        (!name.is_empty() && !name.contains('='))
+            .then(|| Self { name, parameters: parameters.collect() })
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        let (_, value) = self.parameters.iter().find(|(known, _)| *known == key)?;
+        value.parse().ok()
+    }
 }
 
 #[cfg(test)]

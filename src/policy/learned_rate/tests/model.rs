@@ -152,12 +152,15 @@ enum Event {
     Answer(usize, u64, bool, Option<Duration>, Option<u64>),
 }
 
+/// When, the how manyth, and what.
+type Planned = (u64, u64, Event);
+
 struct World<'a, 'b> {
     load: Load,
     origin: Instant,
     third: &'a mut ThirdParty<'b>,
     sidecars: Vec<LearnedRate>,
-    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    events: BinaryHeap<Reverse<Planned>>,
     number: u64,
     heard: Vec<Option<Advice>>,
     rng: Rng,
@@ -227,7 +230,7 @@ impl World<'_, '_> {
             }
             Event::Reach(who, began) => {
                 let (accepted, retry_after, advice) = self.third.asked(at as f64 / 1e9);
-                let place = advice.is_some().then(|| self.heard.len() as u64);
+                let place = advice.is_some().then_some(self.heard.len() as u64);
                 self.heard.extend(advice.map(Some));
                 let back = self.latency();
                 self.at(at + back, Event::Answer(who, began, !accepted, retry_after, place));
