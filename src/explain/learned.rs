@@ -1,5 +1,5 @@
-//! What is told of a rate that is learned, in the explanation of a request and in the list of routes
-//! alike.
+//! What is told of a rate that is learned, in the explanation of a request and in the list of
+//! routes alike.
 
 use std::time::Instant;
 

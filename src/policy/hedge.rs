@@ -1,9 +1,10 @@
 //! Slow, or just unlucky? A second copy of a request that takes longer than most.
 //!
-//! When an attempt has taken as long as all but the slowest few take, another one is sent to another
-//! endpoint, and the first acceptable answer wins (Dean and Barroso, "The Tail at Scale", 2013).
-//! That pays only while few are sent: a copy goes to an endpoint that may be busy already, and where
-//! everything has become slow, copies of everything would make it worse. So, all of these must hold:
+//! When an attempt has taken as long as all but the slowest few take, another one is sent to
+//! another endpoint, and the first acceptable answer wins (Dean and Barroso, "The Tail at Scale",
+//! 2013). That pays only while few are sent: a copy goes to an endpoint that may be busy already,
+//! and where everything has become slow, copies of everything would make it worse. So, all of these
+//! must hold:
 //!
 //! - the request may be executed twice, and there is another endpoint;
 //! - there is more time left than half of all requests take;
@@ -55,8 +56,8 @@ pub struct Settings {
     /// Whether the policy acts.
     #[serde(default)]
     pub mode: Mode,
-    /// How long the first attempt may take: a percentile of the route's latencies, `p50` to `p99.9`,
-    /// or a time.
+    /// How long the first attempt may take: a percentile of the route's latencies, `p50` to
+    /// `p99.9`, or a time.
     #[serde(default)]
     pub after: After,
     /// The most copies, as a share of first attempts.

@@ -19,8 +19,8 @@ use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
-/// The rate limit: passes, when the turn that is returned has come, or refuses with 429, or with 504
-/// where only the request's own time is too short for its turn.
+/// The rate limit: passes, when the turn that is returned has come, or refuses with 429, or with
+/// 504 where only the request's own time is too short for its turn.
 pub fn rate_limit(
     ctx: &mut Context,
     route: &Route,

@@ -1,9 +1,9 @@
 //! Percentiles of a route's latencies, in bounded memory and a few nanoseconds a sample.
 //!
 //! A histogram whose buckets grow with the latency: 16 to each doubling, from a microsecond to a
-//! minute, so that a percentile is exact to 7 % (as HdrHistogram does it; Tene). Every three seconds
-//! in which there is enough to go by, the percentiles are found anew, and what was counted before
-//! then weighs half as much as what is counted from then on.
+//! minute, so that a percentile is exact to 7 % (as HdrHistogram does it; Tene). Every three
+//! seconds in which there is enough to go by, the percentiles are found anew, and what was counted
+//! before then weighs half as much as what is counted from then on.
 
 use std::time::{Duration, Instant};
 

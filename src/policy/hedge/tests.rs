@@ -136,8 +136,8 @@ fn every_reason_is_spelled_once() {
     assert_eq!(names.len(), Why::ALL.len());
 }
 
-/// Of an upstream that takes twenty times as long for one request in twenty, the tail is cut by more
-/// than half at the price of 5 %.
+/// Of an upstream that takes twenty times as long for one request in twenty, the tail is cut by
+/// more than half at the price of 5 %.
 #[test]
 fn a_bimodal_upstream_loses_its_tail() {
     let s = settings("p90", 5);

@@ -83,7 +83,7 @@ families! {
     }
     Learned {
         LearnedRate = GAUGE "outrigger_route_learned_rate" ["route"]
-            "Requests a second that the upstream is thought to allow; absent while none is limited.";
+            "Requests a second that may be sent, as learned; absent while none is limited.";
         LearnedWaiting = GAUGE "outrigger_route_learned_rate_queue_length" ["route"]
             "Requests that wait for their turn under the learned rate.";
         LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]

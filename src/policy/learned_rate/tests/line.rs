@@ -89,7 +89,9 @@ proptest::proptest! {
     /// One that sleeps as long as it is told needs to be told twice at most, at any rate: rounding
     /// does not make it ask again and again for the last billionth of a token.
     #[test]
-    fn who_sleeps_as_told_goes(rate in 0.5_f64..1e5, steps in proptest::collection::vec(0_u64..5_000_000, 1..20)) {
+    fn who_sleeps_as_told_goes(
+        rate in 0.5_f64..1e5, steps in proptest::collection::vec(0_u64..5_000_000, 1..20),
+    ) {
         let t0 = origin();
         let mut line = Line::new(t0);
         let mut now = t0;

@@ -1,5 +1,5 @@
-//! A model of a third party and of the sidecars in front of it: requests arrive evenly or at random,
-//! answers come after a latency, and time is a number that jumps from event to event.
+//! A model of a third party and of the sidecars in front of it: requests arrive evenly or at
+//! random, answers come after a latency, and time is a number that jumps from event to event.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -27,8 +27,8 @@ fn fifty_a_second_are_found_within_a_minute_and_kept() {
                 let share = story.throttled_share(60, 300);
                 assert!(share < 0.01, "{what}: {share} throttled");
                 let whole = story.passed(60, 300);
-                // Where answers are as late as windows are long, or the load is hardly more than the
-                // limit, it is a little less at times.
+                // Where answers are as late as windows are long, or the load is hardly more than
+                // the limit, it is a little less at times.
                 let least = if says == Says::Nothing && offered == 100.0 { 45.0 } else { 44.0 };
                 assert!((least..=50.5).contains(&whole), "{what}: {whole} a second");
                 for from in (60..300).step_by(30) {
