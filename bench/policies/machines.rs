@@ -49,6 +49,7 @@ pub(crate) fn attempt(outcome: &Outcome) -> Attempt<'_> {
         previous_wait: Duration::ZERO,
         trial: false,
         shed_before: false,
+        tried_there: false,
     }
 }
 

@@ -4,6 +4,7 @@
 //! changed. A rule says nothing where a setting that it looks at could not be read: that has been
 //! reported, and what follows from it would only be noise.
 
+mod fallback;
 mod listener;
 mod policy;
 mod priority;

@@ -91,10 +91,15 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
         ("bulkhead", "bulkhead"),
         ("rewrite", "rewrite"),
         ("headers", "headers"),
+        ("cache", "cache"),
     ] {
         if let Some(text) = policy(key) {
             line(f, shown, &text)?;
         }
+    }
+    for (at, link) in route.fallback.iter().enumerate() {
+        let key = if at == 0 { "fallback" } else { "" };
+        line(f, key, &format!("{}. {}: {}", at + 1, link.link, link.when))?;
     }
     Ok(())
 }

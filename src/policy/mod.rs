@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod bulkhead;
+pub mod cache;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod ejection;

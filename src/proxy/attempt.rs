@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
-use crate::upstream::message::{Message, OwnFields};
+use crate::upstream::message::OwnFields;
 use crate::upstream::pool::Lease;
 
 /// The end of an attempt that has none: longer than any period of the configuration.
@@ -89,7 +89,7 @@ impl Answer {
 /// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn
 /// how long it has waited in vain.
 struct Underway<'a> {
-    upstream: &'a Upstream,
+    upstream: &'a Arc<Upstream>,
     in_flight: Option<InFlight>,
     pass: Option<Pass>,
     began: Instant,
@@ -113,10 +113,44 @@ pub async fn run(
     ctx: &mut Context,
     route: &Route,
     target: &Target,
-    outbound: &mut Outbound,
+    outbound: &Outbound,
     limit: &mut Option<Place<Adaptive>>,
     began: Instant,
 ) -> Result<Tried, Box<Refusal>> {
+    let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
+    let prepared = prepare(ctx, route, target, outbound, fullness, began)?;
+    let ended = send(ctx, &prepared, outbound).await;
+    conclude(ctx, route, target, outbound, limit, prepared, ended)
+}
+
+/// An attempt that has leave of the circuit, and an endpoint.
+pub struct Prepared<'a> {
+    underway: Underway<'a>,
+    endpoint: Arc<Endpoint>,
+    own: OwnFields,
+    connect_by: Instant,
+    end: Option<Instant>,
+}
+
+impl Prepared<'_> {
+    /// Whether it is a trial of a circuit that may close again.
+    pub fn is_trial(&self) -> bool {
+        self.underway.pass.as_ref().is_some_and(Pass::is_trial)
+    }
+}
+
+/// Asks for leave, and chooses the endpoint.
+///
+/// # Errors
+/// As [`run`].
+pub fn prepare<'a>(
+    ctx: &mut Context,
+    route: &Route,
+    target: &'a Target,
+    outbound: &Outbound,
+    fullness: u8,
+    began: Instant,
+) -> Result<Prepared<'a>, Box<Refusal>> {
     let timeouts = &route.settings.timeouts;
     let end = timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline);
     let remaining = timeout::remaining(began, end, ctx.deadline);
@@ -134,30 +168,59 @@ pub async fn run(
     };
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
-    let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
-    let endpoint = upstream.choose(tried, hash, began).ok_or(Reason::NoEndpoint)?;
-    egress::again(ctx, route, began)?;
+    let endpoint = {
+        let tried = outbound.tried();
+        let excluded = if route.settings.retry.other_endpoint { &*tried } else { &[] };
+        upstream.choose(excluded, hash, began).ok_or(Reason::NoEndpoint)?
+    };
+    egress::again(ctx, route, target, began)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
-
-    let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
     let own = own_fields(ctx, outbound.headers(), remaining, fullness);
-    let mut underway =
-        Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began };
     let connect_by = timeout::connect_deadline(timeouts, began, end);
-    let message = outbound.message(&own);
-    let ended = send(ctx, upstream, &endpoint, message, connect_by, end).await;
+    let in_flight = Some(endpoint.enter());
+    let underway = Underway { upstream, in_flight, pass: Some(pass), began };
+    Ok(Prepared { underway, endpoint, own, connect_by, end })
+}
+
+/// Sends it, and waits for the head of the answer.
+pub async fn send(ctx: &Context, prepared: &Prepared<'_>, outbound: &Outbound) -> Ended {
+    let Prepared { underway, endpoint, own, connect_by, end } = prepared;
+    // Nothing is bound to a name before its await: the future would hold it twice.
+    let by = end.unwrap_or(*connect_by + NEVER);
+    let (pools, message) = (&ctx.worker.pools, outbound.message(own));
+    match clock::until(by, pools.send(underway.upstream, endpoint, message, *connect_by)).await {
+        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(_) => Ended::TimedOut { deadline: *end == ctx.deadline },
+    }
+}
+
+/// Classifies the end of an attempt, once, and lets all learn from it.
+///
+/// # Errors
+/// When the fault is ours or the client's.
+pub fn conclude(
+    ctx: &Context,
+    route: &Route,
+    target: &Target,
+    outbound: &Outbound,
+    limit: &mut Option<Place<Adaptive>>,
+    prepared: Prepared<'_>,
+    ended: Ended,
+) -> Result<Tried, Box<Refusal>> {
+    let Prepared { mut underway, endpoint, .. } = prepared;
     let now = clock::now();
     let in_flight = underway.in_flight.take();
     let pass = underway.pass.take();
-    drop(underway);
-    let tried = classify(ctx, ended, in_flight, (began, now), outbound);
+    let tried = classify(ctx, ended, in_flight, (underway.began, now), outbound);
     if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
         place.learn(Lesson { route: target.baseline, sample, at: now });
     }
-    egress::learn(route, &tried.tried, began);
-    settle(upstream, &endpoint, breaker, pass, tried, now)
+    egress::learn(route, target, &tried.tried, underway.began);
+    let breaker = &route.settings.circuit_breaker;
+    settle(&target.upstream, &endpoint, breaker, pass, tried, now)
 }
 
 /// What this attempt tells the upstream of itself: how much time it has, and how many came before.
@@ -182,28 +245,16 @@ fn own_fields(
 }
 
 /// What became of the send.
-enum Ended {
+pub enum Ended {
+    /// The head of an answer came.
     Answered(Response<AnswerBody>, Lease<RequestBody>),
+    /// No answer came.
     Failed(crate::upstream::error::Error),
-    TimedOut { deadline: bool },
-}
-
-async fn send(
-    ctx: &Context,
-    upstream: &Arc<Upstream>,
-    endpoint: &Arc<Endpoint>,
-    message: Message<'_, RequestBody>,
-    connect_by: Instant,
-    end: Option<Instant>,
-) -> Ended {
-    // Nothing is bound to a name before its await: the future would hold it twice.
-    let by = end.unwrap_or(connect_by + NEVER);
-    let pools = &ctx.worker.pools;
-    match clock::until(by, pools.send(upstream, endpoint, message, connect_by)).await {
-        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
-        Ok(Err(error)) => Ended::Failed(error),
-        Err(_) => Ended::TimedOut { deadline: end == ctx.deadline },
-    }
+    /// The time was over; the whole request's, or the attempt's alone.
+    TimedOut {
+        /// Whether it was the whole request's.
+        deadline: bool,
+    },
 }
 
 /// What is known of an attempt before anybody learns from it.
@@ -327,17 +378,19 @@ const fn grpc_failure(code: u16) -> bool {
 }
 
 /// What the circuit makes of an attempt. One without an answer counts as the status that we would
-/// answer in its place, so that `5xx` covers an upstream that is gone.
+/// answer in its place, so that `5xx` covers an upstream that is gone. What a peer's proxy has shed
+/// is none: an open circuit would take the rest of its goodput as well.
 fn verdict(settings: &BreakerSettings, outcome: &Outcome, headers: Option<&HeaderMap>) -> Verdict {
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let server_error = match outcome.end {
         End::Answer { grpc, .. } => grpc.is_some_and(grpc_failure),
         _ => true,
     };
-    let failure = settings.failures.iter().any(|condition| {
+    let counts = |condition: &Condition| {
         condition.matches(outcome, &has_header)
             || (server_error && *condition == Condition::StatusClass(5))
-    });
+    };
+    let failure = !outcome.peer_shed && settings.failures.iter().any(counts);
     let slow = settings.slow.over.is_some_and(|over| outcome.latency > *over);
     Verdict { failure, slow }
 }

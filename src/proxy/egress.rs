@@ -15,7 +15,7 @@ use crate::policy::outcome::{End, Hint, Outcome};
 use crate::policy::rate_limit::Settings;
 use crate::snapshot::learning::{Asked, Learning, Place};
 use crate::snapshot::limit::Reserved;
-use crate::snapshot::route::Route;
+use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
@@ -77,10 +77,13 @@ pub async fn wait(ctx: &Context, route: &Route, turn: Turn) -> Result<(), Refusa
 }
 
 /// Asks for a further attempt of a request; the first one has been asked for.
-pub fn again(ctx: &mut Context, route: &Route, now: Instant) -> Result<(), Refusal> {
-    let (Some(learning), Some(settings)) = (&route.learning, &route.settings.rate_limit) else {
-        return Ok(());
-    };
+pub fn again(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    now: Instant,
+) -> Result<(), Refusal> {
+    let Some((learning, settings)) = limit(route, target) else { return Ok(()) };
     if ctx.attempts == 0 || learning.again(settings, now) {
         return Ok(());
     }
@@ -92,10 +95,8 @@ pub fn again(ctx: &mut Context, route: &Route, now: Instant) -> Result<(), Refus
 }
 
 /// Teaches the learned rate how an attempt ended that began at this time.
-pub fn learn(route: &Route, tried: &Tried, began: Instant) {
-    let (Some(learning), Some(settings)) = (&route.learning, &route.settings.rate_limit) else {
-        return;
-    };
+pub fn learn(route: &Route, target: &Target, tried: &Tried, began: Instant) {
+    let Some((learning, settings)) = limit(route, target) else { return };
     // What brought no answer says nothing about a limit.
     let Ok(answer) = &tried.answer else { return };
     let end = learned_rate::End {
@@ -108,6 +109,13 @@ pub fn learn(route: &Route, tried: &Tried, began: Instant) {
         advice: quota::advice(answer.response.headers()),
     };
     learning.ended(settings, &end, tried.at);
+}
+
+/// The learned rate, where it is this upstream's. One that only the fallback chain leads to is
+/// another third party.
+fn limit<'a>(route: &'a Route, target: &Target) -> Option<(&'a Arc<Learning>, &'a Settings)> {
+    let of = route.learning.as_ref().filter(|_| target.weight > 0)?;
+    Some((of, route.settings.rate_limit.as_ref()?))
 }
 
 /// Whether an answer says that there are too many requests: 429 by whomever, 503 where it says how

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderValue, Response};
 
 use super::answer::{self, AnswerKind, Detail, RateLimitFields};
 use super::body::Body;
 use super::context::Context;
+use super::headers::names::TRIED;
 use crate::policy::rate_limit;
+use crate::policy::retry::Suppressed;
 use crate::telemetry::reason::Reason;
 
 /// The end of a request by our own decision.
@@ -76,7 +78,10 @@ impl Refusal {
             head: ctx.method == http::Method::HEAD,
         };
         let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
-        let answer = answer::local(self.reason, kind, &detail, fastrand::f64());
+        let mut answer = answer::local(self.reason, kind, &detail, fastrand::f64());
+        if ctx.suppressed.is_some_and(Suppressed::is_final) {
+            answer.headers_mut().insert(TRIED.clone(), HeaderValue::from_static("1"));
+        }
         ctx.status = Some(self.reason.status());
         let (head, bytes) = answer.into_parts();
         Response::from_parts(head, Body::Local(Some(bytes), ctx))

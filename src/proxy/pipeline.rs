@@ -13,9 +13,13 @@ use super::Live;
 use super::admission::{self, Held};
 use super::attempt::{self, Answer, Tried};
 use super::body::{Body, Bounds, Exchange, RequestSource};
+use super::cache;
+use super::coalesce;
 use super::context::Context;
 use super::egress::{self, Turn};
 use super::error::Refusal;
+use super::fallback::{self, Made};
+use super::headers::names::TRIED;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::outbound::Outbound;
@@ -27,6 +31,7 @@ use crate::gate::{Adaptive, Fixed, Place};
 use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
+use crate::snapshot::flights::Leader;
 use crate::snapshot::matcher::{Found, Target as Wanted};
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
@@ -52,13 +57,15 @@ pub fn handle(
 }
 
 /// An admitted request on its way.
-struct Journey {
-    route: Arc<Route>,
+pub(super) struct Journey {
+    pub(super) route: Arc<Route>,
     /// The place of the chosen upstream among the route's.
-    target: usize,
+    pub(super) target: usize,
     /// The turn under the rate limit that it must wait for.
     turn: Option<Turn>,
-    outbound: Outbound,
+    pub(super) outbound: Outbound,
+    /// Tells those that wait for its answer.
+    pub(super) leader: Option<Leader>,
 }
 
 /// Checks the head, finds the route, and asks the policies that come before any sending.
@@ -95,7 +102,7 @@ fn admit(
         None => &[],
     };
     let outbound = prepare(ctx, site, &Matched { route: &route, found, names }, parts, body)?;
-    Ok(Box::new(Journey { route, target, turn, outbound }))
+    Ok(Box::new(Journey { route, target, turn, outbound, leader: None }))
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
@@ -122,17 +129,38 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
     {
         return refusal.answer(ctx);
     }
-    match exchange(&mut ctx, &mut journey).await {
-        Ok((answer, bulkhead)) => reply(ctx, journey, answer, bulkhead),
-        Err(refusal) => refusal.answer(ctx),
+    if coalesce::wanted(&ctx, &journey.route, journey.outbound.headers()) {
+        return Box::pin(coalesce::forward(ctx, journey)).await;
+    }
+    let made = exchange(&mut ctx, &mut journey).await;
+    conclude(ctx, journey, made).await
+}
+
+/// The answer to the client: what the attempts have made, or the fallback chain's in its place.
+/// Not an `async fn`, so that the common way holds no future of the rare one.
+pub(super) fn conclude(
+    ctx: Box<Context>,
+    journey: Box<Journey>,
+    made: Made,
+) -> impl Future<Output = Response<Body>> {
+    let answered = if fallback::wanted(&journey.route, &made) {
+        Err(Box::pin(fallback::answer(ctx, journey, made)))
+    } else {
+        Ok(match made {
+            Ok((answer, bulkhead)) => reply(ctx, journey, answer, bulkhead),
+            Err(refusal) => refusal.answer(ctx),
+        })
+    };
+    async move {
+        match answered {
+            Ok(response) => response,
+            Err(chain) => chain.await,
+        }
     }
 }
 
 /// Takes the request's places, makes its attempts, and gives the upstream's place back.
-async fn exchange(
-    ctx: &mut Context,
-    journey: &mut Journey,
-) -> Result<(Answer, Option<Place<Fixed>>), Box<Refusal>> {
+pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
     let Journey { route, target, outbound, .. } = journey;
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
     let mut now = clock::now();
@@ -148,17 +176,17 @@ async fn attempts(
     ctx: &mut Context,
     route: &Route,
     target: &Target,
-    outbound: &mut Outbound,
+    outbound: &Outbound,
     limit: &mut Option<Place<Adaptive>>,
     mut now: Instant,
 ) -> Result<Answer, Box<Refusal>> {
     target.upstream.deposit(now);
-    let mut so_far = SoFar::default();
+    let mut so_far = SoFar { before: ctx.attempts, ..SoFar::default() };
     loop {
         let tried = match attempt::run(ctx, route, target, outbound, limit, now).await {
             Ok(tried) => tried,
             Err(refusal) => {
-                if ctx.attempts > 0
+                if ctx.attempts > so_far.before
                     && let Some(why) = stopped_by(refusal.reason)
                 {
                     suppress(ctx, route, why);
@@ -166,6 +194,7 @@ async fn attempts(
                 return so_far.answer.ok_or(refusal);
             }
         };
+        ctx.executed |= !tried.outcome.unsent;
         let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
             return so_far.last(tried.answer);
         };
@@ -193,6 +222,8 @@ struct SoFar {
     waited: Duration,
     /// Whether a peer's overload protection has answered.
     shed: bool,
+    /// How many attempts the request had made, to another upstream, before these.
+    before: u32,
 }
 
 impl SoFar {
@@ -238,12 +269,14 @@ fn again(
         inbound_attempt: ctx.inbound_attempts,
     };
     let attempt = retry::Attempt {
-        number: ctx.attempts,
+        number: ctx.attempts - so_far.before,
         outcome: &tried.outcome,
         has_header: &has_header,
         previous_wait: so_far.waited,
         trial: tried.trial,
         shed_before: so_far.shed,
+        tried_there: headers.is_some_and(hint::peer_tried)
+            && !(settings.other_endpoint && target.upstream.has_other(&outbound.tried(), now)),
     };
     so_far.shed |= tried.outcome.peer_shed;
     let remaining = ctx.deadline.map(|deadline| deadline.saturating_duration_since(now));
@@ -305,7 +338,8 @@ fn prepare(
     let request::Parts { method, uri, mut headers, version, .. } = parts;
     let route = matched.route;
     let retry = &route.settings.retry;
-    let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
+    let repeatable =
+        (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
     let bounds =
         Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
     let source = RequestSource::new(body, bounds);
@@ -338,14 +372,14 @@ fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result
 }
 
 /// The upstream's answer as it goes to the client.
-fn reply(
+pub(super) fn reply(
     mut ctx: Box<Context>,
     journey: Box<Journey>,
     answer: Answer,
     bulkhead: Option<Place<Fixed>>,
 ) -> Response<Body> {
     let Answer { mut response, lease, in_flight } = answer;
-    let Journey { route, outbound, .. } = *journey;
+    let Journey { route, outbound, leader, .. } = *journey;
     ctx.status = Some(response.status().as_u16());
     ctx.grpc_status = if ctx.grpc { hint::grpc_status(response.headers()) } else { None };
     let fields = Seen::of(response.headers()).fields;
@@ -354,15 +388,19 @@ fn reply(
     let streams = ctx.grpc || fields.any(Fields::EVENTS);
     let version = response.version();
     *response.version_mut() = Version::HTTP_11;
-    let headers = response.headers_mut();
-    hop::strip_hop_by_hop(headers, fields);
-    if let Some(site) = &ctx.site {
-        site.forwarding.response(headers, version);
-        if site.last_request(&ctx.peer) && ctx.version < Version::HTTP_2 {
-            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-        }
+    hop::strip_hop_by_hop(response.headers_mut(), fields);
+    if cache::changes(&ctx.method, response.status().as_u16()) {
+        cache::invalidate(&ctx, outbound.headers());
     }
-    route.response_ops.apply(headers);
+    let recording = route.cache.as_ref().and_then(|_| {
+        let request = outbound.headers();
+        let answered = cache::Answered { request, response: &response, seen: fields, version };
+        cache::record(&ctx, &route, &answered, leader)
+    });
+    dress(&ctx, &route, response.headers_mut(), version);
+    if ctx.suppressed.is_some_and(Suppressed::is_final) {
+        response.headers_mut().insert(TRIED.clone(), http::HeaderValue::from_static("1"));
+    }
     let exchange = Box::new(Exchange {
         lease,
         in_flight,
@@ -372,7 +410,25 @@ fn reply(
         timer: None,
         waiting: None,
         ctx,
+        recording,
         source: outbound.into_source(),
     });
     response.map(|incoming| Body::upstream(incoming, exchange))
+}
+
+/// The fields that every answer of an upstream gets on its way to the client.
+pub(super) fn dress(ctx: &Context, route: &Route, headers: &mut HeaderMap, version: Version) {
+    if let Some(site) = &ctx.site {
+        site.forwarding.response(headers, version);
+    }
+    if closes(ctx) {
+        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    route.response_ops.apply(headers);
+}
+
+/// Whether the answer has to say that it is the connection's last.
+pub(super) fn closes(ctx: &Context) -> bool {
+    ctx.version < Version::HTTP_2
+        && ctx.site.as_ref().is_some_and(|site| site.last_request(&ctx.peer))
 }

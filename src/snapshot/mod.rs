@@ -4,7 +4,10 @@
 //! limiter or an upstream whose name is still there is the same object afterwards, not a copy of
 //! it.
 
+pub mod cache;
 pub mod circuit;
+pub mod fallback;
+pub mod flights;
 pub mod host;
 pub mod importance;
 pub mod learning;
@@ -38,6 +41,8 @@ pub struct Snapshot {
     pub matcher: Matcher,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// Whether any route keeps answers.
+    pub keeps_answers: bool,
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The tiers of importance.
@@ -82,10 +87,21 @@ impl Snapshot {
             let around = Around { upstreams: &upstreams, importance: &importance, metrics };
             Arc::new(Route::new(settings, changes, known, &around))
         };
-        let routes = config.routes.iter().zip(changes).map(route).collect();
+        let routes: Vec<_> = config.routes.iter().zip(changes).map(route).collect();
+        let keeps_answers = routes.iter().any(|route| route.cache.is_some());
         let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Ok(Self { config, hash, generation, matcher, routes, upstreams, importance, secrets })
+        Ok(Self {
+            config,
+            hash,
+            generation,
+            matcher,
+            routes,
+            keeps_answers,
+            upstreams,
+            importance,
+            secrets,
+        })
     }
 
     /// The place of a listener in the configuration, by which routes know it.

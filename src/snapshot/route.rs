@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::cache::RouteCache;
 use super::circuit::Circuit;
+use super::fallback::{self, Does, Link};
 use super::importance::{self, Importance};
 use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
@@ -14,6 +16,7 @@ use super::matcher::Found;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
 use crate::clock;
+use crate::config::fallback::Link as LinkSetting;
 use crate::config::route::Route as Settings;
 use crate::gate::{Fixed, Gate};
 use crate::policy::Mode;
@@ -28,8 +31,12 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its settings.
     pub settings: Settings,
-    /// Where its requests go.
+    /// Where its requests go, and, with weight 0, where only its fallback chain leads.
     pub targets: Vec<Target>,
+    /// What answers when they failed, in this order.
+    pub fallback: Vec<Link>,
+    /// The last good answers, if they are kept.
+    pub cache: Option<Arc<RouteCache>>,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
     /// Its rate limiter, if it has one of a known rate.
@@ -137,6 +144,8 @@ impl Route {
         };
         let Changes { request_ops, response_ops, rewrite } = changes;
         Self {
+            fallback: fallback::compile(settings, &targets),
+            cache: cache(settings, known, &route_metrics),
             metrics: route_metrics,
             limiter: limiter(settings, known),
             learning: learning(settings, known, metrics),
@@ -185,6 +194,12 @@ impl Route {
     #[must_use]
     pub fn circuit(&self, upstream: &str) -> Option<&Arc<Circuit>> {
         self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
+    }
+
+    /// Whether a failed request may go to another upstream.
+    #[must_use]
+    pub fn leads_elsewhere(&self) -> bool {
+        self.fallback.iter().any(|link| matches!(link.does, Does::Upstream(_)))
     }
 
     /// The place among the targets of one request's upstream, by weight; `random` is drawn only
@@ -241,8 +256,41 @@ fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<
     })
 }
 
-/// The upstreams that the settings name, with their weights.
+/// The answers that are kept under the same rules of selection, fitted into the new bound.
+fn cache(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Arc<RouteMetrics>,
+) -> Option<Arc<RouteCache>> {
+    let running = known.and_then(|k| Some((k.cache.as_ref()?, k.settings.cache.as_ref()?)));
+    let same =
+        running.filter(|(_, old)| settings.cache.as_ref().is_some_and(|c| c.vary == old.vary));
+    if running.is_some() && same.is_none() {
+        metrics.fallback.cache_bytes.set(0);
+        metrics.fallback.cache_answers.set(0);
+    }
+    let settings = settings.cache.as_ref()?;
+    Some(match same {
+        Some((running, _)) => {
+            running.refit(settings);
+            Arc::clone(running)
+        }
+        None => Arc::new(RouteCache::new(Arc::clone(metrics))),
+    })
+}
+
+/// The upstreams that the settings name, each once, with their weights.
 fn named(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
     let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
-    one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)))
+    let one =
+        one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)));
+    let led_to = settings.fallback.iter().filter_map(|link| match link {
+        LinkSetting::Upstream(name) => Some(name.as_str()),
+        LinkSetting::Stale | LinkSetting::Respond(_) => None,
+    });
+    one.clone().chain(
+        led_to
+            .filter(move |name| !one.clone().any(|(known, _)| known == *name))
+            .map(|name| (name, 0)),
+    )
 }

@@ -13,12 +13,14 @@
 
 mod cell;
 mod children;
+mod fallback;
 mod family;
 mod latency;
 mod learned;
 mod places;
 mod process;
 mod samples;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,14 +33,16 @@ pub use cell::{Counter, Elapsed, Level, Measure};
 use children::Emit;
 pub use children::{
     BreakerMetrics, BreakerState, EndpointMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics,
-    WorkerMetrics, Would,
+    Would,
 };
+pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
 pub use latency::{Buckets, Latency, Reading};
 pub use learned::LearnedMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 use samples::Samples;
+pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].
 pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;

@@ -75,7 +75,16 @@ pub(crate) const HOUSE: &[Place] = &[
     Place {
         module: "snapshot",
         floor: 6,
-        crates: &["arc_swap", "bytes", "foldhash", "http", "regex", "tracing"],
+        crates: &[
+            "arc_swap",
+            "bytes",
+            "dashmap",
+            "foldhash",
+            "http",
+            "regex",
+            "tokio::sync",
+            "tracing",
+        ],
     },
     Place {
         module: "proxy",

@@ -6,7 +6,7 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{At, Check, Names, each, policy, priority};
+use super::{At, Check, Names, each, fallback, policy, priority};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -38,6 +38,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
     {
         self::rewrite(check, &format_args!("{at}.rewrite"), rewrite, &route.matches);
     }
+    fallback::chain(check, at, route, names);
     policies(check, at, route, names);
 }
 
@@ -51,6 +52,9 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: 
     policy::circuit_breaker(check, &format_args!("{at}.circuit_breaker"), &route.circuit_breaker);
     if let Some(settings) = &route.rate_limit {
         policy::rate_limit(check, &format_args!("{at}.rate_limit"), settings);
+    }
+    if let Some(settings) = &route.cache {
+        fallback::cache(check, &format_args!("{at}.cache"), settings);
     }
     if let Some(settings) = &route.bulkhead {
         policy::bulkhead(check, &format_args!("{at}.bulkhead"), settings);
@@ -89,7 +93,7 @@ fn targets(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) 
     }
 }
 
-fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
+pub(super) fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
     if !names.upstreams.contains(name) {
         let meant = nearest(name, names.upstreams.iter().copied());
         check.problem_like(path, format!("there is no upstream `{name}`"), meant);

@@ -1,4 +1,4 @@
-//! The numbers of one route, circuit, upstream, endpoint, listener or worker.
+//! The numbers of one route, circuit, upstream, endpoint or listener.
 //!
 //! Each is resolved by name once, when a configuration is compiled, and is then plain atomics
 //! behind an `Arc`: places in fixed arrays, no map, no hash, no lock. A request costs a route five
@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use super::cell::{Counter, Elapsed, Level, Measure};
+use super::cell::{Counter, Level, Measure};
+use super::fallback::FallbackMetrics;
 use super::family::Family;
 use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
@@ -74,6 +75,8 @@ pub struct RouteMetrics {
     pub in_flight: Level,
     /// Attempts beyond the first of a request.
     pub retries: Counter,
+    /// The fallback chain and what is kept for it.
+    pub fallback: FallbackMetrics,
     /// Its bulkhead.
     pub bulkhead: BulkheadMetrics,
     classes: [Counter; CLASSES.len()],
@@ -89,6 +92,7 @@ impl RouteMetrics {
         Self {
             in_flight: Level::default(),
             retries: Counter::default(),
+            fallback: FallbackMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
@@ -158,7 +162,10 @@ impl Emit for RouteMetrics {
                     samples.occurred(owner, policy.as_str(), counter.get());
                 }
             }
-            _ => self.bulkhead.emit(owner, samples),
+            _ => {
+                self.bulkhead.emit(owner, samples);
+                self.fallback.emit(owner, samples);
+            }
         }
     }
 }
@@ -469,28 +476,6 @@ impl Emit for ListenerMetrics {
                     samples.occurred(owner, reason.as_str(), counter.get());
                 }
             }
-            _ => {}
-        }
-    }
-}
-
-/// The numbers of a worker thread.
-#[derive(Debug, Default)]
-pub struct WorkerMetrics {
-    /// Time for which it ran tasks.
-    pub busy: Elapsed,
-    /// Open connections that it serves.
-    pub connections: Level,
-    /// How late its last timer fired, seconds.
-    pub delay: Measure,
-}
-
-impl Emit for WorkerMetrics {
-    fn emit(&self, owner: &[&str], samples: &mut Samples) {
-        match samples.family() {
-            Family::WorkerBusy => samples.counter(owner, None, self.busy.seconds()),
-            Family::WorkerConnections => samples.gauge(owner, None, self.connections.get() as f64),
-            Family::WorkerDelay => samples.gauge(owner, None, self.delay.get()),
             _ => {}
         }
     }

@@ -74,6 +74,14 @@ families! {
             "Failed attempts that were not tried again although the policy names the failure.";
         RouteWouldAct = COUNTER "outrigger_route_would_act_total" ["route" "policy"]
             "Decisions on which a policy in observe mode would have acted.";
+        RouteFallbacks = COUNTER "outrigger_route_fallbacks_total" ["route" "link"]
+            "Failed requests by the link of the fallback chain that answered; none if none could.";
+        RouteCacheEvents = COUNTER "outrigger_route_cache_events_total" ["route" "event"]
+            "Answers kept for fallback, and what became of them.";
+        RouteCacheBytes = GAUGE "outrigger_route_cache_bytes" ["route"]
+            "Bytes of the answers that are kept for fallback.";
+        RouteCacheAnswers = GAUGE "outrigger_route_cache_answers" ["route"]
+            "Answers that are kept for fallback.";
         BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
             "The most requests of the route that its bulkhead lets be in flight.";
         BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]

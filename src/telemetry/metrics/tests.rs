@@ -46,6 +46,10 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.fallback.answered(FallbackLink::Stale);
+    route.fallback.cache(CacheEvent::Kept, 2);
+    route.fallback.cache_bytes.set(1300);
+    route.fallback.cache_answers.set(2);
     let breaker = metrics.breaker("orders", "stock");
     breaker.entered(BreakerState::Open);
     breaker.entered(BreakerState::HalfOpen);
