@@ -6,6 +6,7 @@
 
 mod explanation;
 mod fallback;
+mod learned;
 mod limit;
 pub mod settings;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use self::explanation::{
     Again, Budget, Destination, Explanation, FallbackLink, Followed, NearMiss, Place, Retry, Sent,
     Timeouts, Understood,
 };
+pub use self::learned::{Learned, learned};
 pub use self::limit::{Limit, limit};
 use self::settings::Printed;
 use crate::config::listener::Trust;
@@ -174,6 +176,7 @@ fn follow(
         retry: retry(route, &request.method),
         fallback: fallback::links(route, request),
         priority: snapshot.importance.name(tier(request, route)).unwrap_or_default().to_owned(),
+        learned_rate: live.and_then(|now| learned(route, now)),
         policies: printed.policies(found.index),
     })
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::config::upstream::Protocol;
-use crate::explain::{Limit, limit, settings, standing};
+use crate::explain::{Learned, Limit, learned, limit, settings, standing};
 use crate::policy::{Mode, circuit_breaker};
 use crate::proxy::Reloaded;
 use crate::snapshot::Snapshot;
@@ -22,6 +22,8 @@ pub(super) struct RouteView {
     name: String,
     r#match: Value,
     upstreams: Vec<TargetView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_rate: Option<Learned>,
     policies: Map<String, Value>,
 }
 
@@ -146,6 +148,7 @@ pub(super) fn routes(snapshot: &Snapshot, now: Instant) -> Result<Vec<RouteView>
         name: route.name.to_string(),
         r#match: printed.conditions(index),
         upstreams: route.targets.iter().map(|target| target_view(route, target, now)).collect(),
+        learned_rate: learned(route, now),
         policies: printed.policies(index),
     };
     Ok(snapshot.routes.iter().enumerate().map(view).collect())

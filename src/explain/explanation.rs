@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::learned::Learned;
 use super::limit::Limit;
 use crate::config::upstream::Protocol;
 use crate::policy::load_balancing::Policy;
@@ -64,6 +65,9 @@ pub struct Followed {
     pub fallback: Vec<FallbackLink>,
     /// The tier of importance of this request.
     pub priority: String,
+    /// The rate that is learned from its upstream; of a running proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned_rate: Option<Learned>,
     /// Every policy of the route, as in the file with defaults filled in.
     pub policies: Map<String, Value>,
 }

@@ -18,6 +18,8 @@ pub mod circuit_breaker;
 pub mod concurrency;
 pub mod ejection;
 pub mod health_check;
+pub mod hedge;
+pub mod learned_rate;
 pub mod load_balancing;
 pub mod outcome;
 pub mod priority;

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use super::admission;
 use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
+use super::egress;
 use super::error::Refusal;
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
@@ -180,6 +181,7 @@ pub fn prepare<'a>(
         let excluded = if route.settings.retry.other_endpoint { &*tried } else { &[] };
         upstream.choose(excluded, hash, began).ok_or(Reason::NoEndpoint)?
     };
+    egress::again(ctx, route, target, began)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
@@ -223,6 +225,7 @@ pub fn conclude(
     if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
         place.learn(Lesson { route: target.baseline, sample, at: now });
     }
+    egress::learn(route, target, &tried.tried, underway.began);
     let breaker = &route.settings.circuit_breaker;
     settle(&target.upstream, &endpoint, breaker, pass, tried, now)
 }

@@ -48,19 +48,16 @@ impl Refusal {
         Self { retry_after: Some(retry_after), ..Reason::CircuitOpen.into() }
     }
 
-    /// A limit that lets the next request pass after a time.
-    pub fn rate_limited(retry_after: Duration, policy: rate_limit::Policy) -> Self {
+    /// The same with the limit that was reached, where it was one.
+    pub fn with_rate_limit(self, policy: rate_limit::Policy) -> Self {
+        let Some(retry_after) = self.retry_after else { return self };
         let fields = RateLimitFields {
             quota: u64::from(policy.limit),
             window: policy.window.as_secs().max(1),
             remaining: 0,
             reset: retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0),
         };
-        Self {
-            retry_after: Some(retry_after),
-            rate_limit: Some(fields),
-            ..Reason::RateLimited.into()
-        }
+        Self { rate_limit: Some(fields), ..self }
     }
 
     /// The answer to the client. The only place where a refusal becomes one.

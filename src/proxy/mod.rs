@@ -9,6 +9,7 @@ pub mod body;
 pub mod cache;
 pub mod coalesce;
 pub mod context;
+pub mod egress;
 pub mod error;
 pub mod fallback;
 pub mod headers;

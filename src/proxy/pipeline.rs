@@ -16,6 +16,7 @@ use super::body::{Body, Bounds, Exchange, RequestSource};
 use super::cache;
 use super::coalesce;
 use super::context::Context;
+use super::egress::{self, Turn};
 use super::error::Refusal;
 use super::fallback::{self, Made};
 use super::headers::names::TRIED;
@@ -60,8 +61,8 @@ pub(super) struct Journey {
     pub(super) route: Arc<Route>,
     /// The place of the chosen upstream among the route's.
     pub(super) target: usize,
-    /// How long it must wait for its turn under the rate limit.
-    wait: Duration,
+    /// The turn under the rate limit that it must wait for.
+    turn: Option<Turn>,
     pub(super) outbound: Outbound,
     /// Tells those that wait for its answer.
     pub(super) leader: Option<Leader>,
@@ -93,7 +94,7 @@ fn admit(
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
-    let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
+    let turn = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
     ctx.target = Some(target);
     let names = match &route.rewrite {
@@ -101,7 +102,7 @@ fn admit(
         None => &[],
     };
     let outbound = prepare(ctx, site, &Matched { route: &route, found, names }, parts, body)?;
-    Ok(Box::new(Journey { route, target, wait, outbound, leader: None }))
+    Ok(Box::new(Journey { route, target, turn, outbound, leader: None }))
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
@@ -123,8 +124,10 @@ fn check_head(site: &Site, parts: &request::Parts, seen: &Seen) -> Result<(), Re
 
 /// Takes an admitted request through its attempts to its answer.
 async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<Body> {
-    if !journey.wait.is_zero() {
-        clock::sleep(journey.wait).await;
+    if let Some(turn) = journey.turn.take()
+        && let Err(refusal) = egress::wait(&ctx, &journey.route, turn).await
+    {
+        return refusal.answer(ctx);
     }
     if coalesce::wanted(&ctx, &journey.route, journey.outbound.headers()) {
         return Box::pin(coalesce::forward(ctx, journey)).await;
@@ -292,6 +295,7 @@ const fn stopped_by(reason: Reason) -> Option<Suppressed> {
         Reason::CircuitOpen => Some(Suppressed::CircuitOpen),
         Reason::NoEndpoint => Some(Suppressed::NoEndpoint),
         Reason::Deadline => Some(Suppressed::Deadline),
+        Reason::RateLimited => Some(Suppressed::RateLimit),
         _ => None,
     }
 }

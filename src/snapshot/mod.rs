@@ -10,6 +10,7 @@ pub mod fallback;
 pub mod flights;
 pub mod host;
 pub mod importance;
+pub mod learning;
 pub mod limit;
 pub mod matcher;
 pub mod ops;
@@ -112,13 +113,17 @@ impl Snapshot {
     /// Takes the metrics of all that is gone out of the exposition.
     pub fn forget_absent(&self, previous: &Self, metrics: &Metrics) {
         for route in &previous.routes {
-            match self.routes.iter().find(|new| new.name == route.name) {
-                None => metrics.forget_route(&route.name),
-                Some(new) => route.circuits().for_each(|(upstream, _)| {
-                    if !new.circuits().any(|(name, _)| name == upstream) {
-                        metrics.forget_breaker(&route.name, upstream);
-                    }
-                }),
+            let Some(new) = self.routes.iter().find(|new| new.name == route.name) else {
+                metrics.forget_route(&route.name);
+                continue;
+            };
+            if new.learning.is_none() {
+                metrics.forget_learned(&route.name);
+            }
+            for (upstream, _) in route.circuits() {
+                if !new.circuits().any(|(name, _)| name == upstream) {
+                    metrics.forget_breaker(&route.name, upstream);
+                }
             }
         }
         for name in previous.upstreams.keys().filter(|name| !self.upstreams.contains_key(*name)) {

@@ -10,6 +10,7 @@ use super::cache::RouteCache;
 use super::circuit::Circuit;
 use super::fallback::{self, Does, Link};
 use super::importance::{self, Importance};
+use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
 use super::ops::CompiledOps;
@@ -38,8 +39,10 @@ pub struct Route {
     pub cache: Option<Arc<RouteCache>>,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
-    /// Its rate limiter, if it has one.
+    /// Its rate limiter, if it has one of a known rate.
     pub limiter: Option<Arc<RouteLimiter>>,
+    /// Its rate limiter, if it has one that learns.
+    pub learning: Option<Arc<Learning>>,
     /// Its bulkhead, if it has one.
     pub bulkhead: Option<Arc<Gate<Fixed>>>,
     /// How important its requests are.
@@ -145,6 +148,7 @@ impl Route {
             cache: cache(settings, known, &route_metrics),
             metrics: route_metrics,
             limiter: limiter(settings, known),
+            learning: learning(settings, known, metrics),
             bulkhead: bulkhead(settings, known),
             tier: settings.priority.as_ref().and_then(|name| importance.fixed(name)),
             importance: Arc::clone(importance),
@@ -218,11 +222,27 @@ impl Route {
 
 fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteLimiter>> {
     let settings = settings.rate_limit.as_ref().filter(|limit| limit.mode != Mode::Off)?;
+    let rate = settings.rate.filter(|_| !settings.learn_from_429)?;
     let running = known.and_then(|known| known.limiter.as_ref());
     Some(match running.filter(|running| running.same_quota(settings)) {
         Some(running) => Arc::clone(running),
-        None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
+        None => Arc::new(RouteLimiter::new(settings, rate, ProcessClock)),
     })
+}
+
+/// What was learned stays, whatever else the settings say of it.
+fn learning(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Metrics,
+) -> Option<Arc<Learning>> {
+    let limit = settings.rate_limit.as_ref()?;
+    if limit.mode == Mode::Off || !limit.learn_from_429 {
+        return None;
+    }
+    let running = known.and_then(|known| known.learning.clone());
+    let new = || Arc::new(Learning::new(metrics.learned(&settings.name), clock::now()));
+    Some(running.unwrap_or_else(new))
 }
 
 fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<Fixed>>> {

@@ -19,6 +19,7 @@ mod cancel;
 mod chains;
 mod coalescing;
 mod connection_limits;
+mod egress;
 mod ejection;
 mod fallback;
 mod framing;

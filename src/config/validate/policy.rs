@@ -130,7 +130,17 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
         let path = format!("{at}.burst");
         check.problem(&path, "is 0, so that nothing could pass; write 1 or more");
     }
+    if settings.rate.is_none() && !settings.learn_from_429 {
+        let message = "is missing; write how many requests may pass, such as 100/s, or \
+                       `learn_from_429: true` to find out what the upstream allows";
+        check.problem(&format_args!("{at}.rate"), message);
+    }
     match &settings.key {
+        Some(_) if settings.learn_from_429 => check.conflict(
+            &format_args!("{at}.key"),
+            "cannot be used with `learn_from_429`, which learns what the upstream allows all of \
+             them together; write a route for each",
+        ),
         Some(HashOn::Cookie(_)) => check.problem(
             &format_args!("{at}.key"),
             "cannot be a cookie, which a client changes at will; write header:<name> or client_ip",

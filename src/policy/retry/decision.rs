@@ -104,6 +104,7 @@ suppressed! {
     Budget = "budget", "The upstream's retry budget is spent.";
     CircuitOpen = "circuit_open", "The circuit had opened by then.";
     NoEndpoint = "no_endpoint", "No endpoint could be chosen by then.";
+    RateLimit = "rate_limit", "It would have gone beyond the rate that the upstream allows.";
 }
 
 impl Suppressed {

@@ -6,6 +6,7 @@ use prometheus::proto::MetricType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Route,
+    Learned,
     Breaker,
     Upstream,
     Endpoint,
@@ -87,6 +88,14 @@ families! {
             "Requests that hold a place in the route's bulkhead.";
         BulkheadWaiting = GAUGE "outrigger_route_bulkhead_queue_length" ["route"]
             "Requests that wait for a place in the route's bulkhead.";
+    }
+    Learned {
+        LearnedRate = GAUGE "outrigger_route_learned_rate" ["route"]
+            "Requests a second that may be sent, as learned; absent while none is limited.";
+        LearnedWaiting = GAUGE "outrigger_route_learned_rate_queue_length" ["route"]
+            "Requests that wait for their turn under the learned rate.";
+        LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
+            "Attempts that the upstream refused because it gets too many.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]

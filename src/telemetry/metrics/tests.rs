@@ -33,6 +33,10 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
+    let learned = metrics.learned("orders");
+    learned.rate.set(48.5);
+    learned.waiting.set(2);
+    learned.throttles.inc();
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
