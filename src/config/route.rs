@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
 use super::fallback::Link;
-use crate::policy::{bulkhead, cache, circuit_breaker, rate_limit, retry, timeout};
+use crate::policy::{bulkhead, cache, circuit_breaker, hedge, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +45,7 @@ pub struct Route {
     pub retry: retry::Settings,
     /// Send a second copy when the first is slow.
     #[serde(default)]
-    pub hedge: Later,
+    pub hedge: Option<hedge::Settings>,
     /// When to stop trying.
     #[serde(default)]
     pub circuit_breaker: circuit_breaker::Settings,

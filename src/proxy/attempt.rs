@@ -15,6 +15,7 @@ use super::error::Refusal;
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
 use super::outbound::Outbound;
+use super::worker::Worker;
 use crate::clock;
 use crate::gate::{Adaptive, Lesson, Place};
 use crate::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
@@ -117,7 +118,7 @@ pub async fn run(
 ) -> Result<Tried, Box<Refusal>> {
     let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
     let prepared = prepare(ctx, way, fullness, began)?;
-    let ended = send(ctx, &prepared, way.outbound).await;
+    let ended = send(&ctx.worker, ctx.deadline, &prepared, way.outbound).await;
     conclude(ctx, way, limit, prepared, ended)
 }
 
@@ -142,6 +143,11 @@ pub struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// The endpoint that was chosen.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.endpoint)
+    }
+
     /// Whether it is a trial of a circuit that may close again.
     pub fn is_trial(&self) -> bool {
         self.underway.pass.as_ref().is_some_and(Pass::is_trial)
@@ -193,15 +199,20 @@ pub fn prepare<'a>(
 }
 
 /// Sends it, and waits for the head of the answer.
-pub async fn send(ctx: &Context, prepared: &Prepared<'_>, outbound: &Outbound) -> Ended {
+pub async fn send(
+    worker: &Worker,
+    deadline: Option<Instant>,
+    prepared: &Prepared<'_>,
+    outbound: &Outbound,
+) -> Ended {
     let Prepared { underway, endpoint, own, connect_by, end } = prepared;
     // Nothing is bound to a name before its await: the future would hold it twice.
     let by = end.unwrap_or(*connect_by + NEVER);
-    let (pools, message) = (&ctx.worker.pools, outbound.message(own));
+    let (pools, message) = (&worker.pools, outbound.message(own));
     match clock::until(by, pools.send(underway.upstream, endpoint, message, *connect_by)).await {
         Ok(Ok((response, lease))) => Ended::Answered(response, lease),
         Ok(Err(error)) => Ended::Failed(error),
-        Err(_) => Ended::TimedOut { deadline: *end == ctx.deadline },
+        Err(_) => Ended::TimedOut { deadline: *end == deadline },
     }
 }
 
@@ -262,6 +273,19 @@ pub enum Ended {
         /// Whether it was the whole request's.
         deadline: bool,
     },
+}
+
+impl Ended {
+    /// Whether it is an answer that needs no other: none of failure or overload.
+    pub fn is_acceptable(&self) -> bool {
+        match self {
+            Self::Answered(response, _) => {
+                let status = response.status();
+                !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Failed(_) | Self::TimedOut { .. } => false,
+        }
+    }
 }
 
 /// What is known of an attempt before anybody learns from it.

@@ -13,6 +13,7 @@ pub mod egress;
 pub mod error;
 pub mod fallback;
 pub mod headers;
+pub mod hedge;
 pub mod outbound;
 pub mod peer;
 pub mod pipeline;

@@ -78,6 +78,11 @@ impl Outbound {
         self.source.as_ref().is_none_or(RequestSource::replayable)
     }
 
+    /// Whether there is no body, so that two attempts can send it at once.
+    pub fn is_bodiless(&self) -> bool {
+        self.source.is_none()
+    }
+
     /// Why the client's body could not be read, if that is what went wrong.
     pub fn body_failure(&self) -> Option<Failure> {
         self.source.as_ref().and_then(RequestSource::failure)

@@ -22,6 +22,7 @@ use super::fallback::{self, Made};
 use super::headers::names::TRIED;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
+use super::hedge;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
@@ -181,7 +182,13 @@ async fn attempts(
     way.target.upstream.deposit(now);
     let mut so_far = SoFar { before: ctx.attempts, ..SoFar::default() };
     loop {
-        let tried = match attempt::run(ctx, way, limit, now).await {
+        let first = ctx.attempts == so_far.before;
+        let tried = match way.route.hedging {
+            // Aside, so that the common way does not hold two attempts.
+            Some(_) if first => Box::pin(hedge::run(ctx, way, limit, now)).await,
+            _ => attempt::run(ctx, way, limit, now).await,
+        };
+        let tried = match tried {
             Ok(tried) => tried,
             Err(refusal) => {
                 if ctx.attempts > so_far.before

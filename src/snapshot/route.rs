@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use super::cache::RouteCache;
 use super::circuit::Circuit;
 use super::fallback::{self, Does, Link};
+use super::hedging::Hedging;
 use super::importance::{self, Importance};
 use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
@@ -43,6 +44,8 @@ pub struct Route {
     pub limiter: Option<Arc<RouteLimiter>>,
     /// Its rate limiter, if it has one that learns.
     pub learning: Option<Arc<Learning>>,
+    /// Its second copies, if it sends any.
+    pub hedging: Option<Arc<Hedging>>,
     /// Its bulkhead, if it has one.
     pub bulkhead: Option<Arc<Gate<Fixed>>>,
     /// How important its requests are.
@@ -146,6 +149,7 @@ impl Route {
         Self {
             fallback: fallback::compile(settings, &targets),
             cache: cache(settings, known, &route_metrics),
+            hedging: hedging(settings, known, &route_metrics),
             metrics: route_metrics,
             limiter: limiter(settings, known),
             learning: learning(settings, known, metrics),
@@ -242,6 +246,18 @@ fn learning(
     }
     let running = known.and_then(|known| known.learning.clone());
     let new = || Arc::new(Learning::new(metrics.learned(&settings.name), clock::now()));
+    Some(running.unwrap_or_else(new))
+}
+
+/// What is known of latencies stays, whatever the settings say of them.
+fn hedging(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Arc<RouteMetrics>,
+) -> Option<Arc<Hedging>> {
+    settings.hedge.as_ref().filter(|settings| settings.mode != Mode::Off)?;
+    let running = known.and_then(|known| known.hedging.clone());
+    let new = || Arc::new(Hedging::new(Arc::clone(metrics), clock::now()));
     Some(running.unwrap_or_else(new))
 }
 

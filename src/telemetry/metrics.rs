@@ -15,6 +15,7 @@ mod cell;
 mod children;
 mod fallback;
 mod family;
+mod hedge;
 mod latency;
 mod learned;
 mod places;
@@ -37,6 +38,7 @@ pub use children::{
 };
 pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
+pub use hedge::HedgeMetrics;
 pub use latency::{Buckets, Latency, Reading};
 pub use learned::LearnedMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};

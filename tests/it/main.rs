@@ -24,6 +24,7 @@ mod ejection;
 mod fallback;
 mod framing;
 mod head_limits;
+mod hedge;
 mod interim;
 mod local_answers;
 mod names;

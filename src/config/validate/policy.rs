@@ -6,7 +6,7 @@ use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::{Mode, bulkhead, concurrency, queue, retry, timeout};
+use crate::policy::{Mode, bulkhead, concurrency, hedge, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
 use crate::units::{ByteSize, Factor, Period};
 
@@ -173,6 +173,14 @@ pub(super) fn concurrency(check: &mut Check<'_>, at: At<'_>, settings: &concurre
         check.conflict(&format_args!("{at}.initial"), message);
     }
     queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+pub(super) fn hedge(check: &mut Check<'_>, at: At<'_>, settings: &hedge::Settings) {
+    let most = settings.max_extra.get();
+    if most <= 0.0 {
+        let path = format!("{at}.max_extra");
+        check.problem(&path, "is 0%, so that no copy would ever be sent; write null for none");
+    }
 }
 
 pub(super) fn bulkhead(check: &mut Check<'_>, at: At<'_>, settings: &bulkhead::Settings) {

@@ -56,6 +56,9 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: 
     if let Some(settings) = &route.cache {
         fallback::cache(check, &format_args!("{at}.cache"), settings);
     }
+    if let Some(settings) = &route.hedge {
+        policy::hedge(check, &format_args!("{at}.hedge"), settings);
+    }
     if let Some(settings) = &route.bulkhead {
         policy::bulkhead(check, &format_args!("{at}.bulkhead"), settings);
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::cell::{Counter, Level, Measure};
 use super::fallback::FallbackMetrics;
 use super::family::Family;
+use super::hedge::HedgeMetrics;
 use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
@@ -46,14 +47,22 @@ pub enum Would {
     Retry,
     /// The upstream's limit would have made the request wait, or refused it.
     Concurrency,
+    /// A second copy would have been sent.
+    Hedge,
     /// The route's bulkhead would have made the request wait, or refused it.
     Bulkhead,
 }
 
 impl Would {
     /// Every policy, in the order of declaration.
-    pub const ALL: [Self; 5] =
-        [Self::CircuitBreaker, Self::RateLimit, Self::Retry, Self::Concurrency, Self::Bulkhead];
+    pub const ALL: [Self; 6] = [
+        Self::CircuitBreaker,
+        Self::RateLimit,
+        Self::Retry,
+        Self::Concurrency,
+        Self::Hedge,
+        Self::Bulkhead,
+    ];
 
     /// The spelling in labels and logs.
     #[must_use]
@@ -63,6 +72,7 @@ impl Would {
             Self::RateLimit => "rate_limit",
             Self::Retry => "retry",
             Self::Concurrency => "concurrency",
+            Self::Hedge => "hedge",
             Self::Bulkhead => "bulkhead",
         }
     }
@@ -79,6 +89,8 @@ pub struct RouteMetrics {
     pub fallback: FallbackMetrics,
     /// Its bulkhead.
     pub bulkhead: BulkheadMetrics,
+    /// Its second copies.
+    pub hedge: HedgeMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
@@ -94,6 +106,7 @@ impl RouteMetrics {
             retries: Counter::default(),
             fallback: FallbackMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
+            hedge: HedgeMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
@@ -164,6 +177,7 @@ impl Emit for RouteMetrics {
             }
             _ => {
                 self.bulkhead.emit(owner, samples);
+                self.hedge.emit(owner, samples);
                 self.fallback.emit(owner, samples);
             }
         }

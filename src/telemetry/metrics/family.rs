@@ -82,6 +82,12 @@ families! {
             "Bytes of the answers that are kept for fallback.";
         RouteCacheAnswers = GAUGE "outrigger_route_cache_answers" ["route"]
             "Answers that are kept for fallback.";
+        Hedges = COUNTER "outrigger_route_hedges_total" ["route" "result"]
+            "Second copies of slow requests, by whether their answer was taken.";
+        HedgesSuppressed = COUNTER "outrigger_route_hedges_suppressed_total" ["route" "reason"]
+            "Slow requests of which no second copy was sent, by reason.";
+        HedgeDelay = GAUGE "outrigger_route_hedge_delay_seconds" ["route"]
+            "How long a first attempt may take before a copy is sent; absent while not known.";
         BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
             "The most requests of the route that its bulkhead lets be in flight.";
         BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]

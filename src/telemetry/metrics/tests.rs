@@ -33,6 +33,9 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
+    route.hedge.delay.set(0.03);
+    route.hedge.won.inc();
+    route.hedge.suppressed(crate::policy::hedge::Why::Budget);
     let learned = metrics.learned("orders");
     learned.rate.set(48.5);
     learned.waiting.set(2);
