@@ -20,6 +20,7 @@ pub mod health_check;
 pub mod load_balancing;
 pub mod outcome;
 pub mod priority;
+pub mod protection;
 pub mod queue;
 pub mod rate_limit;
 pub mod resolution;
