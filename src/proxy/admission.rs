@@ -9,10 +9,21 @@ use super::error::Refusal;
 use crate::clock;
 use crate::policy::Mode;
 use crate::policy::load_balancing::HashOn;
+use crate::policy::protection;
 use crate::policy::rate_limit::Verdict;
 use crate::snapshot::route::Route;
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
+
+/// The proxy's own protection: refuses with 503 when it is so short of something that this tier, 0
+/// being the highest of so many, is not served.
+pub fn protect(ctx: &Context, tier: usize, tiers: usize) -> Result<(), Refusal> {
+    let pressure = ctx.worker.pressure();
+    if pressure > 0.0 && protection::refuses(pressure, tier, tiers) {
+        return Err(Reason::SelfProtection.into());
+    }
+    Ok(())
+}
 
 /// The rate limit: passes, after the wait that is returned, or refuses with 429.
 pub fn rate_limit(

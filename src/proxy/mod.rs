@@ -12,6 +12,7 @@ pub mod headers;
 pub mod outbound;
 pub mod peer;
 pub mod pipeline;
+pub mod protection;
 pub mod site;
 pub mod worker;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use self::protection::Protection;
 use self::site::Site;
 use crate::clock;
 use crate::config::problem::Place;
@@ -41,6 +43,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// How short the process is of memory, descriptors and the like.
+    pub protection: Protection,
     /// The file that the configuration comes from, if it comes from one.
     pub file: Option<PathBuf>,
     environment: Box<dyn Environment + Send + Sync>,
@@ -134,6 +138,7 @@ impl Proxy {
             live: ArcSwap::new(live),
             started_with: config,
             access_log,
+            protection: Protection::default(),
             file,
             environment,
             log,

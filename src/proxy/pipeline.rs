@@ -19,6 +19,7 @@ use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::outbound::Outbound;
 use super::peer::Peer;
+use super::protection;
 use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
@@ -84,6 +85,7 @@ fn admit(
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
+    admission::protect(ctx, protection::DEFAULT_TIER, protection::TIERS)?;
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
     let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);

@@ -16,6 +16,7 @@ mod children;
 mod family;
 mod latency;
 mod process;
+mod protection;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use children::{
 use family::{Family, Scope};
 pub use latency::{Buckets, Latency, Reading};
 use process::Process;
+pub use protection::ProtectionMetrics;
 use samples::Samples;
 
 /// The `Content-Type` of [`Metrics::render`].
@@ -88,6 +90,7 @@ pub struct Metrics {
     reloads: [Counter; Reload::ALL.len()],
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
+    protection: ProtectionMetrics,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -122,6 +125,7 @@ impl Metrics {
             reloads: Default::default(),
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
+            protection: ProtectionMetrics::default(),
         }
     }
 
@@ -206,6 +210,21 @@ impl Metrics {
         Arc::clone(&self.access_log_dropped)
     }
 
+    /// How short the proxy itself is of what it lives on.
+    #[must_use]
+    pub const fn protection(&self) -> &ProtectionMetrics {
+        &self.protection
+    }
+
+    /// How late the timers of the worst worker fire, in seconds, and the pressure of it.
+    #[must_use]
+    pub fn event_loop(&self) -> (f64, f64) {
+        let workers = locked(&self.workers);
+        workers.values().fold((0.0, 0.0), |(delay, pressure): (f64, f64), worker| {
+            (delay.max(worker.delay.get()), pressure.max(worker.pressure.get()))
+        })
+    }
+
     /// Every metric, in the order of exposition.
     #[must_use]
     pub fn table() -> Vec<Row> {
@@ -275,6 +294,9 @@ impl Metrics {
             Family::ConfigHash => samples.gauge(&[], Some(&config.hash), 1.0),
             Family::AccessLogDropped => {
                 samples.counter(&[], None, self.access_log_dropped.get() as f64);
+            }
+            Family::ProtectionPressure | Family::ProtectionUsage => {
+                self.protection.emit(&[], samples);
             }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}

@@ -99,6 +99,7 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place { module: "server", floor: 7, crates: SHELL },
     Place { module: "explain", floor: 7, crates: &["http", "serde", "serde_json"] },
+    Place { module: "protect", floor: 7, crates: &["tracing"] },
     Place { module: "watch", floor: 7, crates: &["notify", "tokio", "tracing"] },
     Place { module: "admin", floor: 8, crates: SHELL },
     Place { module: "app", floor: TOP, crates: &["*"] },

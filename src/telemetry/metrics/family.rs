@@ -149,6 +149,10 @@ families! {
             "Always 1; the label is the hash of the configuration in force.";
         AccessLogDropped = COUNTER "outrigger_access_log_dropped_total" []
             "Lines of the access log that were lost, because they could not be written in time.";
+        ProtectionPressure = GAUGE "outrigger_protection_pressure" ["resource"]
+            "Shortness of the proxy itself, 0 none to 1 all refused; that of the worst worker.";
+        ProtectionUsage = GAUGE "outrigger_protection_usage_ratio" ["resource"]
+            "Share in use of what there is of the resource for the proxy; none where not known.";
         Build = GAUGE "outrigger_build_info" ["version"]
             "Always 1; the label is the version of the proxy.";
     }

@@ -1,0 +1,46 @@
+//! How short the process is of what it lives on, as every worker reads it.
+//!
+//! Two numbers that the control runtime writes and requests read, without a lock. A worker that is
+//! late adds its own lateness, so that one with too much before it refuses while the others serve.
+
+use crate::policy::protection::Resource;
+use crate::telemetry::metrics::Measure;
+
+/// The number of tiers of importance.
+pub const TIERS: usize = 4;
+
+/// The tier of a request that names none, 0 being the highest.
+pub const DEFAULT_TIER: usize = 1;
+
+/// The pressures that all workers share.
+#[derive(Debug, Default)]
+pub struct Protection {
+    highest: Measure,
+    of_connections: Measure,
+}
+
+impl Protection {
+    /// Tells of the pressures, 0 to 1, in the order of [`Resource::ALL`]. Those of the event loop are
+    /// each worker's own.
+    pub fn tell(&self, pressures: &[f64; Resource::ALL.len()]) {
+        let all = || Resource::ALL.into_iter().zip(pressures);
+        let of = |wanted: fn(Resource) -> bool| {
+            let some = all().filter(|(resource, _)| wanted(*resource));
+            some.fold(0.0, |most: f64, (_, pressure)| most.max(*pressure))
+        };
+        self.highest.set(of(|resource| resource != Resource::EventLoop));
+        self.of_connections.set(of(Resource::freed_by_closing));
+    }
+
+    /// The highest pressure of what belongs to the whole process, 0 to 1.
+    #[must_use]
+    pub fn highest(&self) -> f64 {
+        self.highest.get()
+    }
+
+    /// The highest pressure of what closing idle connections frees, 0 to 1.
+    #[must_use]
+    pub fn of_connections(&self) -> f64 {
+        self.of_connections.get()
+    }
+}
