@@ -122,6 +122,7 @@ impl App {
                 metrics: metrics.listener(&listener.name),
                 max_connections: listener.limits.max_connections,
                 socket: bind(&listener.bind, &format!("listener `{}`", listener.name))?,
+                proxy: Arc::clone(&proxy),
             });
         }
         let admin = bind(&config.admin.bind, "the admin listener")?;

@@ -46,6 +46,7 @@ pub async fn watch(proxy: Arc<Proxy>, queues: Vec<Queue>) {
         let (delay, late) = proxy.metrics.event_loop();
         let mut usage = sampler.look(max_memory);
         usage[Resource::EventLoop.index()] = Some(delay);
+        proxy.protection.tell_descriptors(sampler.descriptors.limit.unwrap_or(u64::MAX));
         let now = clock::now();
         let mut pressures = protection.observe(&usage, now);
         proxy.protection.tell(&pressures);

@@ -161,6 +161,7 @@ text_value!(
 text_value!(
     MaxMemory,
     "MaxMemory",
-    "^(auto|[0-9]+ *(B|KiB|MiB|GiB))$",
-    "auto, or a size such as 512MiB"
+    "^(auto|[0-9]+ *(B|KiB|MiB|GiB)|0)$",
+    "auto, or a size such as 512MiB",
+    0..=0
 );

@@ -165,8 +165,8 @@ pub const LONG_PROOF: Duration = Duration::from_secs(60);
 /// Memory that moves by no more than this share of the room has not moved.
 const STILL: f64 = 0.02;
 
-/// The most of the room that is written off as kept by the allocator: beyond the room of a container
-/// there is a quarter of it until the kernel kills.
+/// The most of the room that is written off as kept by the allocator: beyond the room in a
+/// container there is a quarter of it until the kernel kills.
 pub const WRITTEN_OFF_MAX: f64 = 0.2;
 
 /// The pressure of memory.

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::file::{Kept, number_after};
 
-/// Descriptors that a listing of the folder goes through in the time of the rest of a look: for each
-/// further so many, one look is left out.
+/// Descriptors that a listing of the folder goes through in the time of the rest of a look: for
+/// each further so many, one look is left out.
 const LISTED_PER_LOOK: usize = 2000;
 
 /// The open descriptors, and their limit.
 pub(super) struct Descriptors {
     folder: PathBuf,
     limits: Option<Kept>,
+    /// The soft limit, as it was last read.
+    pub(super) limit: Option<u64>,
     known: Option<f64>,
     leave_out: usize,
 }
@@ -22,6 +24,7 @@ impl Descriptors {
         Self {
             folder: proc.join("self/fd"),
             limits: Kept::open(&proc.join("self/limits")),
+            limit: None,
             known: None,
             leave_out: 0,
         }
@@ -34,7 +37,8 @@ impl Descriptors {
             return self.known;
         }
         // `unlimited` is no number, and then nothing runs short.
-        let limit = number_after(self.limits.as_mut()?.read()?, "Max open files")?;
+        self.limit = number_after(self.limits.as_mut()?.read()?, "Max open files");
+        let limit = self.limit?;
         // Since Linux 6.2 the folder's size is the number of its entries.
         let sized = fs::metadata(&self.folder).ok()?.len();
         let open = match usize::try_from(sized) {

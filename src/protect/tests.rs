@@ -120,7 +120,7 @@ const HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm
 /// A row of the kernel's table of sockets.
 fn row(state: &str, queue: u32, inode: u32) -> String {
     format!(
-        "   0: 0100007F:1F90 00000000:0000 {state} 00000000:{queue:08X} 00:00000000 00000000  1000  \
+        "   0: 0100007F:1F90 00000000:0000 {state} 00000000:{queue:08X} 00:00000000 00000000  1000 \
          0 {inode} 1 0000000034675359 100 0 0 10 0\n"
     )
 }

@@ -112,8 +112,8 @@ impl Peer {
         cut.max(IDLE_MIN).min(self.idle_timeout)
     }
 
-    /// Looks at what the connection waits for; `patience` is the part of its usual time for which it
-    /// may be idle.
+    /// Looks at what the connection waits for; `patience` is the part of its usual time for which
+    /// it may be idle.
     fn look_over(&self, now: Instant, patience: f64) {
         let passed = |since: Instant, timeout| now.saturating_duration_since(since) >= timeout;
         match self.activity.waits() {

@@ -15,6 +15,7 @@ use super::drain::{self, Phase};
 use super::thread::{Accepted, Desk, Handed};
 use crate::clock;
 use crate::config::listener::Bind;
+use crate::proxy::Proxy;
 use crate::telemetry::metrics::ListenerMetrics;
 
 /// Connections that the kernel keeps for us while we are at our own limit.
@@ -106,6 +107,8 @@ pub struct Acceptor {
     pub max_connections: usize,
     /// Its socket.
     pub socket: Socketed,
+    /// What all workers share.
+    pub proxy: Arc<Proxy>,
 }
 
 enum Listening {
@@ -131,7 +134,8 @@ impl Acceptor {
             let mut said: Option<Instant> = None;
             loop {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let (stream, client) = match accept(&listening).await {
+                let accepted = accept(&listening).await;
+                let (stream, client) = match accepted.and_then(|one| spared(&self.proxy, one)) {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         let now = clock::now();
@@ -164,6 +168,21 @@ impl Acceptor {
         }
         Ok(())
     }
+}
+
+/// A connection whose descriptor can be spared for a client; another one is closed at once.
+fn spared(
+    proxy: &Proxy,
+    (stream, client): (Handed, Option<SocketAddr>),
+) -> std::io::Result<(Handed, Option<SocketAddr>)> {
+    let descriptor = match &stream {
+        Handed::Tcp(stream) => stream.as_raw_fd(),
+        Handed::Unix(stream) => stream.as_raw_fd(),
+    };
+    if proxy.protection.for_clients(u64::from(descriptor.unsigned_abs())) {
+        return Ok((stream, client));
+    }
+    Err(std::io::Error::other("the last descriptors are for the operator; raise the limit"))
 }
 
 async fn accept(listening: &Listening) -> std::io::Result<(Handed, Option<SocketAddr>)> {

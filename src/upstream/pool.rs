@@ -302,8 +302,8 @@ where
         });
     }
 
-    /// Closes what has been idle too long, and all that leads to endpoints that are gone. `patience`
-    /// is the part of its usual time for which a connection may be idle, 0 to 1.
+    /// Closes what has been idle too long, and all that leads to endpoints that are gone.
+    /// `patience` is the part of its usual time for which a connection may be idle, 0 to 1.
     pub fn sweep(&self, now: Instant, patience: f64) {
         self.by_endpoint.borrow_mut().retain(|_, kept| {
             let settings = &kept.upstream.settings.pool;

@@ -26,6 +26,7 @@ mod names;
 mod passes_through;
 mod pool;
 mod process;
+mod protection;
 mod protocols;
 mod rate_limit;
 mod real_clients;

@@ -249,7 +249,11 @@ proptest! {
     }
 
     #[test]
-    fn more_pressure_refuses_no_fewer(low in 0.0..=1.0_f64, more in 0.0..=1.0_f64, n in 1_usize..9) {
+    fn more_pressure_refuses_no_fewer(
+        low in 0.0..=1.0_f64,
+        more in 0.0..=1.0_f64,
+        n in 1_usize..9,
+    ) {
         prop_assert!(refused(low, n) <= refused((low + more).min(1.0), n));
         prop_assert!(patience((low + more).min(1.0)) <= patience(low));
     }
