@@ -48,7 +48,7 @@ pub async fn watch(proxy: Arc<Proxy>, queues: Vec<Queue>) {
         usage[Resource::EventLoop.index()] = Some(delay);
         proxy.protection.tell_descriptors(sampler.descriptors.limit.unwrap_or(u64::MAX));
         let now = clock::now();
-        let mut pressures = protection.observe(&usage, now);
+        let mut pressures = protection.observe(&usage, proxy.metrics.in_flight(), now);
         proxy.protection.tell(&pressures);
         pressures[Resource::EventLoop.index()] = late;
         proxy.metrics.protection().set(&pressures, &usage);
@@ -91,13 +91,18 @@ struct Protection {
 }
 
 impl Protection {
-    fn observe(&mut self, usage: &Usage, now: Instant) -> [f64; Resource::ALL.len()] {
+    fn observe(
+        &mut self,
+        usage: &Usage,
+        in_flight: u64,
+        now: Instant,
+    ) -> [f64; Resource::ALL.len()] {
         let load = |resource: Resource| usage[resource.index()].unwrap_or(0.0);
         let simple = |pressure: &mut Pressure, resource: Resource| {
             pressure.observe(&resource.thresholds(), load(resource), now)
         };
         [
-            self.memory.observe(load(Resource::Memory), now),
+            self.memory.observe(load(Resource::Memory), in_flight, now),
             simple(&mut self.descriptors, Resource::Descriptors),
             simple(&mut self.accept_queue, Resource::AcceptQueue),
             0.0,

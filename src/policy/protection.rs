@@ -156,25 +156,24 @@ impl Pressure {
     }
 }
 
-/// After so long of refusing all, what memory is left was not held by requests.
+/// What memory is left after so long of refusing, with few requests in flight, is not held by them.
 pub const PROOF: Duration = Duration::from_secs(10);
-
-/// After so long at a lesser pressure, memory that has not moved is not held by requests either.
-pub const LONG_PROOF: Duration = Duration::from_secs(60);
 
 /// Memory that moves by no more than this share of the room has not moved.
 const STILL: f64 = 0.02;
 
-/// The most of the room that is written off as kept by the allocator: beyond the room in a
-/// container there is a quarter of it until the kernel kills.
-pub const WRITTEN_OFF_MAX: f64 = 0.2;
+/// The least distance from the first pressure to refusing all, where much is written off. A
+/// container that is full to its room has a quarter of it until the kernel kills.
+const SPAN_MIN: f64 = 0.05;
 
 /// The pressure of memory.
 ///
 /// Allocators keep much of what was once used, and give it to the next request instead of the
 /// system. A proxy that waited for it to be given back would, after one burst, refuse for ever. So
-/// what refusing did not free in [`PROOF`] is written off: the thresholds move up by it, up to
-/// [`WRITTEN_OFF_MAX`], and down again when it is given back after all.
+/// what was not freed by refusing, although the requests in flight have become half as many or
+/// fewer, is written off: the thresholds move up to it, closer together, and down again when it is
+/// given back after all. As long as the requests are there that memory may be held by, nothing is
+/// written off.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pressure: Pressure,
@@ -182,12 +181,15 @@ pub struct Memory {
     watched: Option<Watched>,
 }
 
-/// What memory did since it is watched.
+/// What memory did while few requests were in flight.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
+    all_refused: bool,
     since: Instant,
     least: f64,
     most: f64,
+    /// The most requests in flight since there is pressure.
+    busiest: u64,
 }
 
 impl Memory {
@@ -197,44 +199,48 @@ impl Memory {
         Self::default()
     }
 
-    /// Takes in the share of the room that is used, and says the pressure, 0 to 1.
-    pub fn observe(&mut self, share: f64, now: Instant) -> f64 {
+    /// Takes in the share of the room that is used and the requests in flight, and says the
+    /// pressure, 0 to 1.
+    pub fn observe(&mut self, share: f64, in_flight: u64, now: Instant) -> f64 {
         if share.is_nan() {
             return self.pressure.value();
         }
-        let thresholds = Resource::Memory.thresholds();
-        let above = (share - thresholds.start).max(0.0);
-        self.written_off = self.written_off.min(above);
-        let value = self.pressure.observe(&thresholds, share - self.written_off, now);
-        self.watch(share, value, now);
+        let usual = Resource::Memory.thresholds();
+        self.written_off = self.written_off.min((share - usual.start).max(0.0));
+        let start = usual.start + self.written_off;
+        let full = usual.full.max(start + SPAN_MIN);
+        let value = self.pressure.observe(&Thresholds { start, full, ..usual }, share, now);
+        self.watch(share, in_flight, value, now);
         value
     }
 
-    /// The share of the room that is written off, 0 to [`WRITTEN_OFF_MAX`].
+    /// The share of the room that is written off.
     #[must_use]
     pub const fn written_off(&self) -> f64 {
         self.written_off
     }
 
-    fn watch(&mut self, share: f64, value: f64, now: Instant) {
+    fn watch(&mut self, share: f64, in_flight: u64, value: f64, now: Instant) {
         if value <= 0.0 {
             self.watched = None;
             return;
         }
-        let fresh = Watched { since: now, least: share, most: share };
-        let watched = self.watched.get_or_insert(fresh);
-        watched.least = watched.least.min(share);
-        watched.most = watched.most.max(share);
         let all_refused = value >= 1.0;
-        if !all_refused && watched.most - watched.least > STILL {
-            *watched = fresh;
+        let fresh =
+            Watched { all_refused, since: now, least: share, most: share, busiest: in_flight };
+        let watched = self.watched.get_or_insert(fresh);
+        watched.busiest = watched.busiest.max(in_flight);
+        let (least, most) = (watched.least.min(share), watched.most.max(share));
+        let moved = !all_refused && most - least > STILL;
+        let busy = in_flight > watched.busiest / 2;
+        if busy || moved || watched.all_refused != all_refused {
+            *watched = Watched { busiest: watched.busiest, ..fresh };
             return;
         }
-        let proof = if all_refused { PROOF } else { LONG_PROOF };
-        if now.saturating_duration_since(watched.since) >= proof {
-            let above = watched.least - Resource::Memory.thresholds().start;
-            self.written_off = above.clamp(0.0, WRITTEN_OFF_MAX);
-            self.watched = None;
+        (watched.least, watched.most) = (least, most);
+        if now.saturating_duration_since(watched.since) >= PROOF {
+            self.written_off = (least - Resource::Memory.thresholds().start).max(0.0);
+            *watched = fresh;
         }
     }
 }

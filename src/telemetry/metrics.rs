@@ -216,6 +216,13 @@ impl Metrics {
         &self.protection
     }
 
+    /// Requests that have not ended, of all routes.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let all = locked(&self.routes).values().map(|route| route.in_flight.get()).sum::<i64>();
+        u64::try_from(all).unwrap_or(0)
+    }
+
     /// How late the timers of the worst worker fire, in seconds, and the pressure of it.
     #[must_use]
     pub fn event_loop(&self) -> (f64, f64) {

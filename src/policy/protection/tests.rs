@@ -123,55 +123,66 @@ fn the_room_is_what_others_leave() {
     assert!(close(share(1, Level { used: 1, limit: 0 }), 1.0));
 }
 
-/// Observes one share of memory for a time; the pressures on the way.
-fn keep(memory: &mut Memory, share: f64, now: &mut Instant, time: Duration) -> Vec<f64> {
-    let end = *now + time;
-    let mut seen = Vec::new();
+/// Observes one share of memory and so many requests for a time; the pressures on the way.
+fn keep(memory: &mut Memory, seen: (f64, u64), now: &mut Instant, seconds: u64) -> Vec<f64> {
+    let end = *now + Duration::from_secs(seconds);
+    let mut pressures = Vec::new();
     while *now < end {
         *now += EVERY;
-        seen.push(memory.observe(share, *now));
+        pressures.push(memory.observe(seen.0, seen.1, *now));
     }
-    seen
+    pressures
 }
 
 #[test]
-fn memory_that_refusing_does_not_free_is_written_off() {
-    let (mut memory, mut now) = (Memory::new(), clock::now());
-    let seen = keep(&mut memory, 1.01, &mut now, Duration::from_secs(9));
-    assert!(seen.iter().all(|value| close(*value, 1.0)), "{seen:?}");
-    keep(&mut memory, 1.01, &mut now, Duration::from_secs(10));
-    assert!(close(memory.written_off(), 0.16), "{memory:?}");
-    let seen = keep(&mut memory, 1.01, &mut now, Duration::from_secs(2));
-    assert!(close(seen[seen.len() - 1], 0.0), "{seen:?}");
-    // What comes on top counts as ever.
-    assert!(close(memory.observe(1.16, now), 1.0), "{memory:?}");
-    // What is given back after all is no longer written off.
-    keep(&mut memory, 0.5, &mut now, Duration::from_secs(20));
-    assert!(close(memory.written_off(), 0.0) && close(memory.observe(1.0, now), 1.0));
+fn memory_that_stays_when_the_requests_are_gone_is_written_off() {
+    for (share, off) in [(1.01, 0.16), (1.5, 0.65)] {
+        let (mut memory, mut now) = (Memory::new(), clock::now());
+        keep(&mut memory, (share, 100), &mut now, 1);
+        let seen = keep(&mut memory, (share, 50), &mut now, 8);
+        assert!(seen.iter().all(|value| close(*value, 1.0)), "{seen:?}");
+        keep(&mut memory, (share, 50), &mut now, 10);
+        assert!(close(memory.written_off(), off), "{memory:?}");
+        let seen = keep(&mut memory, (share, 50), &mut now, 2);
+        assert!(close(seen[seen.len() - 1], 0.0), "{seen:?}");
+        // What comes on top counts, and sooner than ever.
+        assert!(close(memory.observe(share + 0.05, 50, now), 1.0), "{memory:?}");
+        // What is given back after all is no longer written off.
+        keep(&mut memory, (0.5, 50), &mut now, 20);
+        assert!(close(memory.written_off(), 0.0) && close(memory.observe(1.0, 50, now), 1.0));
+    }
 }
 
 #[test]
-fn there_is_an_end_to_what_is_written_off() {
+fn memory_that_requests_may_hold_is_not_written_off() {
     let (mut memory, mut now) = (Memory::new(), clock::now());
-    let seen = keep(&mut memory, 1.3, &mut now, Duration::from_secs(60));
+    keep(&mut memory, (0.9, 40), &mut now, 5);
+    keep(&mut memory, (1.01, 100), &mut now, 5);
+    let seen = keep(&mut memory, (1.01, 51), &mut now, 3600);
     assert!(seen.iter().all(|value| close(*value, 1.0)));
-    assert!(close(memory.written_off(), WRITTEN_OFF_MAX));
+    assert!(close(memory.written_off(), 0.0));
+    // They end, and the memory stays.
+    let seen = keep(&mut memory, (1.01, 0), &mut now, 18);
+    assert!(close(seen[seen.len() - 1], 0.0), "{memory:?}");
 }
 
 #[test]
-fn memory_that_does_not_move_for_long_refuses_no_low_tier_for_ever() {
+fn memory_that_does_not_move_refuses_no_low_tier_for_ever() {
     let (mut memory, mut now) = (Memory::new(), clock::now());
-    keep(&mut memory, 0.95, &mut now, LONG_PROOF);
-    assert!(close(memory.observe(0.95, now), 2.0 / 3.0));
-    keep(&mut memory, 0.95, &mut now, Duration::from_secs(10));
-    assert!(close(memory.observe(0.95, now), 0.0), "{memory:?}");
-    // One that moves is in use.
-    let (mut memory, mut now) = (Memory::new(), clock::now());
-    for _ in 0..60 {
-        keep(&mut memory, 0.95, &mut now, Duration::from_secs(2));
-        keep(&mut memory, 0.92, &mut now, Duration::from_secs(2));
+    keep(&mut memory, (0.95, 10), &mut now, 1);
+    keep(&mut memory, (0.95, 2), &mut now, PROOF.as_secs() - 1);
+    assert!(close(memory.observe(0.95, 2, now), 2.0 / 3.0));
+    keep(&mut memory, (0.95, 2), &mut now, 9);
+    assert!(close(memory.observe(0.95, 2, now), 0.0), "{memory:?}");
+    // One that moves is in use, and so is one among as many requests as ever.
+    for shares in [[(0.95, 2), (0.92, 2)], [(0.95, 10), (0.95, 2)]] {
+        let (mut memory, mut now) = (Memory::new(), clock::now());
+        keep(&mut memory, (0.95, 10), &mut now, 1);
+        for share in shares.into_iter().cycle().take(120) {
+            keep(&mut memory, share, &mut now, 2);
+        }
+        assert!(close(memory.written_off(), 0.0), "{memory:?}");
     }
-    assert!(close(memory.written_off(), 0.0) && memory.observe(0.95, now) > 0.6, "{memory:?}");
 }
 
 #[test]
@@ -182,7 +193,7 @@ fn a_sample_that_is_missing_changes_nothing() {
     let later = now + Duration::from_secs(60);
     assert!(close(pressure.observe(&Resource::Memory.thresholds(), f64::NAN, later), before));
     let mut memory = Memory::new();
-    assert!(close(memory.observe(f64::NAN, now), 0.0));
+    assert!(close(memory.observe(f64::NAN, 0, now), 0.0));
 }
 
 fn resource() -> impl Strategy<Value = Resource> {
@@ -259,17 +270,20 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_off_is_bounded(
-        shares in prop::collection::vec((0.0..2.0_f64, 1_u64..120), 1..100),
+    fn no_more_is_written_off_than_is_there_and_nothing_while_requests_stay(
+        shares in prop::collection::vec((0.0..2.0_f64, 1_u64..120, 0_u64..100), 1..100),
+        stay in any::<bool>(),
     ) {
         let (mut memory, mut now) = (Memory::new(), clock::now());
-        for (share, times) in shares {
+        for (share, times, in_flight) in shares {
+            let in_flight = if stay { 50 + in_flight % 40 } else { in_flight };
             for _ in 0..times {
                 now += EVERY;
-                let value = memory.observe(share, now);
+                let value = memory.observe(share, in_flight, now);
                 prop_assert!((0.0..=1.0).contains(&value));
                 let above = (share - Resource::Memory.thresholds().start).max(0.0);
-                prop_assert!(memory.written_off() <= above.min(WRITTEN_OFF_MAX) + 1e-9);
+                prop_assert!(memory.written_off() <= above + 1e-9);
+                prop_assert!(!stay || memory.written_off() == 0.0);
             }
         }
     }
