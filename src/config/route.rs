@@ -7,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
-use crate::policy::{circuit_breaker, rate_limit, retry, timeout};
+use crate::policy::{circuit_breaker, mirror, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,9 +30,9 @@ pub struct Route {
     /// Changes of header fields.
     #[serde(default)]
     pub headers: Headers,
-    /// Send a copy elsewhere.
+    /// Send copies to another upstream as well, and throw their answers away; null = none.
     #[serde(default)]
-    pub mirror: Later,
+    pub mirror: Option<mirror::Settings>,
     /// The tier of importance.
     #[serde(default)]
     pub priority: Later,

@@ -81,9 +81,12 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
     retry(f, method, &route.retry)?;
     let policy = |key: &str| route.policies.get(key).map(flat).filter(|text| !text.is_empty());
     line(f, "breaker", &or_else(policy("circuit_breaker").unwrap_or_default(), "none"))?;
-    for (key, shown) in
-        [("rate_limit", "rate limit"), ("rewrite", "rewrite"), ("headers", "headers")]
-    {
+    for (key, shown) in [
+        ("rate_limit", "rate limit"),
+        ("mirror", "mirror"),
+        ("rewrite", "rewrite"),
+        ("headers", "headers"),
+    ] {
         if let Some(text) = policy(key) {
             line(f, shown, &text)?;
         }

@@ -18,6 +18,7 @@ pub mod concurrency;
 pub mod ejection;
 pub mod health_check;
 pub mod load_balancing;
+pub mod mirror;
 pub mod outcome;
 pub mod priority;
 pub mod protection;

@@ -50,6 +50,10 @@ pub struct Context {
     pub inbound_attempts: u32,
     /// How many attempts were made here.
     pub attempts: u32,
+    /// Whether an attempt was a trial of a circuit that may close again.
+    pub trial: bool,
+    /// Up to how many bytes of body it is copied to the route's mirror, if it was drawn.
+    pub mirrored: Option<usize>,
     /// Why the last retry was not made, if it was wanted.
     pub suppressed: Option<Suppressed>,
     /// The policies in observe mode that would have acted.
@@ -95,6 +99,8 @@ impl Context {
             grpc,
             inbound_attempts: 0,
             attempts: 0,
+            trial: false,
+            mirrored: None,
             suppressed: None,
             would: Vec::new(),
             grpc_status: None,

@@ -9,6 +9,7 @@ pub mod body;
 pub mod context;
 pub mod error;
 pub mod headers;
+pub mod mirror;
 pub mod outbound;
 pub mod peer;
 pub mod pipeline;

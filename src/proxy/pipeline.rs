@@ -17,6 +17,7 @@ use super::context::Context;
 use super::error::Refusal;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
+use super::mirror;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::protection;
@@ -90,6 +91,7 @@ fn admit(
     let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
     ctx.target = Some(target);
+    ctx.mirrored = mirror::draw(&route);
     let names = match &route.rewrite {
         Some(_) => snapshot.matcher.capture_names(found.index),
         None => &[],
@@ -120,7 +122,9 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
     if !journey.wait.is_zero() {
         clock::sleep(journey.wait).await;
     }
-    match attempts(&mut ctx, &mut journey).await {
+    let ended = attempts(&mut ctx, &mut journey).await;
+    mirror::copy(&ctx, &journey.route, &journey.outbound);
+    match ended {
         Ok(answer) => reply(ctx, journey, answer),
         Err(refusal) => refusal.answer(ctx),
     }
@@ -146,6 +150,7 @@ async fn attempts(ctx: &mut Context, journey: &mut Journey) -> Result<Answer, Bo
                 return so_far.answer.ok_or(refusal);
             }
         };
+        ctx.trial |= tried.trial;
         let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
             return so_far.last(tried.answer);
         };
@@ -282,8 +287,9 @@ fn prepare(
     let route = matched.route;
     let retry = &route.settings.retry;
     let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
-    let bounds =
-        Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
+    let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
+    let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
+    let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
     let source = RequestSource::new(body, bounds);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
     if ctx.seen.fields.any(Fields::EXPECT) {

@@ -8,6 +8,7 @@ pub mod circuit;
 pub mod host;
 pub mod limit;
 pub mod matcher;
+pub mod mirror;
 pub mod ops;
 pub mod rewrite;
 pub mod route;

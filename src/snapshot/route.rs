@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use super::circuit::Circuit;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
+use super::mirror::Mirror;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
 use crate::config::route::Route as Settings;
@@ -28,6 +29,8 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// Its rate limiter, if it has one.
     pub limiter: Option<Arc<RouteLimiter>>,
+    /// Where copies of its requests go, if any do.
+    pub mirror: Option<Mirror>,
     /// Changes of header fields on the way to the upstream.
     pub request_ops: CompiledOps,
     /// Changes of header fields on the way back.
@@ -67,7 +70,9 @@ impl Changes {
         settings: &Settings,
         upstreams: &BTreeMap<String, crate::config::upstream::Upstream>,
     ) -> Result<Self, (&'static str, String)> {
-        if let Some((name, _)) = named(settings).find(|(name, _)| !upstreams.contains_key(*name)) {
+        let mirror = settings.mirror.iter().map(|mirror| (mirror.upstream.as_str(), 0));
+        let mut all = named(settings).chain(mirror);
+        if let Some((name, _)) = all.find(|(name, _)| !upstreams.contains_key(*name)) {
             return Err(("upstream", format!("no upstream is named `{name}`")));
         }
         let headers = &settings.headers;
@@ -112,6 +117,9 @@ impl Route {
         Self {
             metrics: route_metrics,
             limiter: limiter(settings, known),
+            mirror: settings.mirror.as_ref().and_then(|mirror| {
+                Mirror::new(mirror, known.and_then(|known| known.mirror.as_ref()), upstreams)
+            }),
             request_ops,
             response_ops,
             rewrite,

@@ -22,6 +22,7 @@ mod framing;
 mod head_limits;
 mod interim;
 mod local_answers;
+mod mirror;
 mod names;
 mod passes_through;
 mod pool;

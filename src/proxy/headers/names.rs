@@ -17,6 +17,8 @@ names! {
     /// On answers that a proxy gave instead of sending the request on: nothing was executed, and
     /// the endpoint is not at fault.
     SHED = "x-outrigger-shed";
+    /// `1` on a copy of a request, sent beside it to another upstream.
+    MIRROR = "x-outrigger-mirror";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).

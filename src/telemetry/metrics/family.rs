@@ -73,6 +73,8 @@ families! {
             "Failed attempts that were not tried again although the policy names the failure.";
         RouteWouldAct = COUNTER "outrigger_route_would_act_total" ["route" "policy"]
             "Decisions on which a policy in observe mode would have acted.";
+        Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
+            "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]
