@@ -47,12 +47,12 @@ async fn a_copy_is_the_request_with_a_mark() {
                  rewrite: { path_prefix: /out, host: inner.test }";
     let sidecar = Sidecar::start(&to(&service, &mirror, "", route));
     let caller = sidecar.caller();
-    assert_eq!(caller.send(with_body("POST", "/in/x?y=z", "hello")).await.status, 201);
+    assert_eq!(caller.send(with_body("POST", "/in/x", "hello")).await.status, 201);
     comes_to(&sidecar, "ok", 1.0).await;
     assert_eq!(copied(&sidecar, "sent"), 1.0);
     let (sent, copy) = (service.seen().remove(0), mirror.seen().remove(0));
     assert_eq!(copy.method, "POST");
-    assert_eq!((copy.path.as_str(), &copy.body[..]), ("/out/x?y=z", b"hello".as_slice()));
+    assert_eq!((copy.path.as_str(), &copy.body[..]), ("/out/x", b"hello".as_slice()));
     assert_eq!((copy.header("host"), copy.header("x-a")), (Some("inner.test"), Some("b")));
     assert_eq!((sent.path, sent.body), (copy.path.clone(), copy.body.clone()));
     assert_eq!(copy.header("x-outrigger-mirror"), Some("1"));
@@ -73,11 +73,12 @@ async fn over_http2_as_well() {
     let address = mirror.address();
     let http2 = format!("protocol: http2, endpoints: [\"{address}\"]");
     let sidecar = Sidecar::start(&config(&service, &http2, "", ""));
-    sidecar.caller().send(with_body("PUT", "/x", "hello")).await;
+    sidecar.caller().send(with_body("PUT", "/x?y=z", "hello")).await;
     comes_to(&sidecar, "ok", 1.0).await;
     let copy = mirror.request();
     assert_eq!((&copy.body[..], copy.whole), (b"hello".as_slice(), true));
     assert_eq!(copy.header("x-outrigger-mirror"), Some("1"));
+    assert_eq!(copy.uri.path_and_query().unwrap().as_str(), "/x?y=z");
     assert_eq!(copy.uri.authority().unwrap().as_str(), "service.test");
 }
 
@@ -152,7 +153,7 @@ async fn bodies_are_copied_up_to_a_size_and_retried_as_without() {
     assert_eq!(service.seen()[1].body.len(), 16 * 1024 + 1);
     // What is kept for the copy alone is not kept for another attempt.
     assert_eq!(put("/no", 2048).await.status, 503);
-    assert_eq!((service.hits(), sidecar.suppressed("body")), (3, 1.0));
+    assert_eq!((service.hits(), sidecar.suppressed("body_too_large")), (3, 1.0));
     // And where it may be tried again, one copy goes out.
     assert_eq!(put("/no", 1024).await.status, 503);
     assert_eq!(service.hits(), 6);
