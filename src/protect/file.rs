@@ -23,6 +23,14 @@ impl Kept {
         self.read_while(READ_MAX, |_| true)
     }
 
+    /// What it says now in a part, which may be cut short.
+    pub(super) fn read_part(&mut self, from: usize, length: usize) -> Option<&str> {
+        self.text.clear();
+        self.text.resize(length, 0);
+        let read = self.file.read_at(&mut self.text, from as u64).ok()?;
+        std::str::from_utf8(self.text.get(..read)?).ok()
+    }
+
     /// What it says now, up to a size, and no further than the text so far is worth reading on.
     pub(super) fn read_while(&mut self, most: usize, on: impl Fn(&str) -> bool) -> Option<&str> {
         const STEP: usize = 4096;

@@ -148,6 +148,22 @@ fn the_fullest_of_our_accept_queues_counts() {
 }
 
 #[test]
+fn a_row_that_moved_is_found_again_and_not_at_every_look() {
+    let ours = row("0A", 512, 77);
+    let tree = Tree::new(&[("proc/self/net/tcp", &format!("{HEAD}{ours}"))]);
+    let mut queues = Queues::open(&tree.proc(), vec![Queue { inode: 77, backlog: 1024 }]);
+    assert!(close(queues.share(), 0.5));
+    tree.write("proc/self/net/tcp", &format!("{HEAD}{}", row("0A", 256, 77)));
+    assert!(close(queues.share(), 0.25), "read where it was");
+    tree.write("proc/self/net/tcp", &format!("{HEAD}{}{}", row("0A", 9, 5), row("0A", 1024, 77)));
+    let shares: Vec<_> = (0..5).map(|_| queues.share().unwrap()).collect();
+    assert_eq!(shares, [0.25, 0.25, 0.25, 1.0, 1.0], "searched for a second after the last time");
+    tree.write("proc/self/net/tcp", HEAD);
+    let shares: Vec<_> = (0..5).map(|_| queues.share()).collect();
+    assert_eq!(shares[4], None, "{shares:?}");
+}
+
+#[test]
 fn the_process_s_own_numbers() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let socketed = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&listener));
