@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
 use super::fallback::Link;
-use crate::policy::{bulkhead, cache, circuit_breaker, hedge, rate_limit, retry, timeout};
+use crate::policy::{bulkhead, cache, circuit_breaker, hedge, mirror, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,9 +31,9 @@ pub struct Route {
     /// Changes of header fields.
     #[serde(default)]
     pub headers: Headers,
-    /// Send a copy elsewhere.
+    /// Send copies to another upstream as well, and throw their answers away; null = none.
     #[serde(default)]
-    pub mirror: Later,
+    pub mirror: Option<mirror::Settings>,
     /// The tier of importance; overrides what the request says.
     #[serde(default)]
     pub priority: Option<String>,

@@ -89,6 +89,8 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
     for (key, shown) in [
         ("rate_limit", "rate limit"),
         ("bulkhead", "bulkhead"),
+        ("hedge", "hedge"),
+        ("mirror", "mirror"),
         ("rewrite", "rewrite"),
         ("headers", "headers"),
         ("cache", "cache"),

@@ -13,11 +13,22 @@ use crate::clock;
 use crate::gate::{Adaptive, Asking, Entry, Fixed, Gate, Limit, Place, Refused};
 use crate::policy::Mode;
 use crate::policy::load_balancing::{HashOn, hash};
+use crate::policy::protection;
 use crate::policy::rate_limit::OnLimit;
 use crate::snapshot::limit::Reserved;
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
+
+/// The proxy's own protection: refuses with 503 when it is so short of something that the request's
+/// tier, of so many, is not served.
+pub fn protect(ctx: &Context, tiers: usize) -> Result<(), Refusal> {
+    let pressure = ctx.worker.pressure();
+    if pressure > 0.0 && protection::refuses(pressure, ctx.tier, tiers) {
+        return Err(Reason::SelfProtection.into());
+    }
+    Ok(())
+}
 
 /// The rate limit: passes, when the turn that is returned has come, or refuses with 429, or with
 /// 504 where only the request's own time is too short for its turn.

@@ -63,6 +63,10 @@ pub struct Context {
     pub fallback: Option<usize>,
     /// Whether it was answered by what another request in flight had fetched.
     pub coalesced: bool,
+    /// Whether an attempt was a trial of a circuit that may close again.
+    pub trial: bool,
+    /// Up to how many bytes of body it is copied to the route's mirror, if it was drawn.
+    pub mirrored: Option<usize>,
     /// Why the last retry was not made, if it was wanted.
     pub suppressed: Option<Suppressed>,
     /// The policies in observe mode that would have acted.
@@ -113,6 +117,8 @@ impl Context {
             executed: false,
             fallback: None,
             coalesced: false,
+            trial: false,
+            mirrored: None,
             suppressed: None,
             would: Vec::new(),
             grpc_status: None,

@@ -71,6 +71,8 @@ impl Refusal {
             rate_limit: self.rate_limit,
             // What the client still sends of its body is not read.
             close: ctx.peer.last_request()
+                || (self.reason == Reason::SelfProtection
+                    && ctx.worker.proxy.protection.of_connections() > 0.0)
                 || matches!(
                     self.reason,
                     Reason::RequestTimeout | Reason::BodyTooLarge | Reason::BadRequest

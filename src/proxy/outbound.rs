@@ -47,6 +47,24 @@ impl Outbound {
         &self.headers
     }
 
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The target.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The body once more, beside what reads it now; nothing if it is not all there, or larger.
+    pub fn whole_body(&self, max_bytes: usize) -> Option<RequestBody> {
+        match &self.source {
+            Some(source) => source.whole(max_bytes),
+            None => Some(RequestBody::EMPTY),
+        }
+    }
+
     /// The endpoints that were tried.
     pub fn tried(&self) -> Ref<'_, [u64]> {
         Ref::map(self.tried.borrow(), |tried| tried.endpoints.get(..tried.count).unwrap_or(&[]))

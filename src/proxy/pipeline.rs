@@ -23,6 +23,7 @@ use super::headers::names::TRIED;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::hedge;
+use super::mirror;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
@@ -94,10 +95,12 @@ fn admit(
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
+    admission::protect(ctx, snapshot.importance.tiers())?;
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
     let turn = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
     ctx.target = Some(target);
+    ctx.mirrored = mirror::draw(&route);
     let names = match &route.rewrite {
         Some(_) => snapshot.matcher.capture_names(found.index),
         None => &[],
@@ -134,6 +137,7 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
         return Box::pin(coalesce::forward(ctx, journey)).await;
     }
     let made = exchange(&mut ctx, &mut journey).await;
+    mirror::copy(&ctx, &journey.route, &journey.outbound);
     conclude(ctx, journey, made).await
 }
 
@@ -200,6 +204,7 @@ async fn attempts(
             }
         };
         ctx.executed |= !tried.outcome.unsent;
+        ctx.trial |= tried.trial;
         let Some(wait) = again(ctx, way, &tried, &mut so_far) else {
             return so_far.last(tried.answer);
         };
@@ -339,8 +344,9 @@ fn prepare(
     let retry = &route.settings.retry;
     let repeatable =
         (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
-    let bounds =
-        Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
+    let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
+    let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
+    let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
     let source = RequestSource::new(body, bounds);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
     if ctx.seen.fields.any(Fields::EXPECT) {

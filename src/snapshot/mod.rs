@@ -14,6 +14,7 @@ pub mod importance;
 pub mod learning;
 pub mod limit;
 pub mod matcher;
+pub mod mirror;
 pub mod ops;
 pub mod rewrite;
 pub mod route;

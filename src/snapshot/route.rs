@@ -14,6 +14,7 @@ use super::importance::{self, Importance};
 use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
+use super::mirror::Mirror;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
 use crate::clock;
@@ -52,6 +53,8 @@ pub struct Route {
     pub importance: Arc<Importance>,
     /// The tier of all its requests, if it gives them one.
     pub tier: Option<importance::Fixed>,
+    /// Where copies of its requests go, if any do.
+    pub mirror: Option<Mirror>,
     /// Changes of header fields on the way to the upstream.
     pub request_ops: CompiledOps,
     /// Changes of header fields on the way back.
@@ -103,7 +106,9 @@ impl Changes {
         settings: &Settings,
         upstreams: &BTreeMap<String, crate::config::upstream::Upstream>,
     ) -> Result<Self, (&'static str, String)> {
-        if let Some((name, _)) = named(settings).find(|(name, _)| !upstreams.contains_key(*name)) {
+        let mirror = settings.mirror.iter().map(|mirror| (mirror.upstream.as_str(), 0));
+        let mut all = named(settings).chain(mirror);
+        if let Some((name, _)) = all.find(|(name, _)| !upstreams.contains_key(*name)) {
             return Err(("upstream", format!("no upstream is named `{name}`")));
         }
         let headers = &settings.headers;
@@ -156,6 +161,9 @@ impl Route {
             bulkhead: bulkhead(settings, known),
             tier: settings.priority.as_ref().and_then(|name| importance.fixed(name)),
             importance: Arc::clone(importance),
+            mirror: settings.mirror.as_ref().and_then(|mirror| {
+                Mirror::new(mirror, known.and_then(|known| known.mirror.as_ref()), upstreams)
+            }),
             request_ops,
             response_ops,
             rewrite,

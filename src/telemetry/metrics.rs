@@ -20,6 +20,7 @@ mod latency;
 mod learned;
 mod places;
 mod process;
+mod protection;
 mod samples;
 mod worker;
 
@@ -43,6 +44,7 @@ pub use latency::{Buckets, Latency, Reading};
 pub use learned::LearnedMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
+pub use protection::ProtectionMetrics;
 use samples::Samples;
 pub use worker::WorkerMetrics;
 
@@ -99,6 +101,7 @@ pub struct Metrics {
     reloads: [Counter; Reload::ALL.len()],
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
+    protection: ProtectionMetrics,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -134,6 +137,7 @@ impl Metrics {
             reloads: Default::default(),
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
+            protection: ProtectionMetrics::default(),
         }
     }
 
@@ -229,6 +233,28 @@ impl Metrics {
         Arc::clone(&self.access_log_dropped)
     }
 
+    /// How short the proxy itself is of what it lives on.
+    #[must_use]
+    pub const fn protection(&self) -> &ProtectionMetrics {
+        &self.protection
+    }
+
+    /// Requests that have not ended, of all routes.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let all = locked(&self.routes).values().map(|route| route.in_flight.get()).sum::<i64>();
+        u64::try_from(all).unwrap_or(0)
+    }
+
+    /// How late the timers of the worst worker fire, in seconds, and the pressure of it.
+    #[must_use]
+    pub fn event_loop(&self) -> (f64, f64) {
+        let workers = locked(&self.workers);
+        workers.values().fold((0.0, 0.0), |(delay, pressure): (f64, f64), worker| {
+            (delay.max(worker.delay.get()), pressure.max(worker.pressure.get()))
+        })
+    }
+
     /// Every metric, in the order of exposition.
     #[must_use]
     pub fn table() -> Vec<Row> {
@@ -299,6 +325,9 @@ impl Metrics {
             Family::ConfigHash => samples.gauge(&[], Some(&config.hash), 1.0),
             Family::AccessLogDropped => {
                 samples.counter(&[], None, self.access_log_dropped.get() as f64);
+            }
+            Family::ProtectionPressure | Family::ProtectionUsage => {
+                self.protection.emit(&[], samples);
             }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}

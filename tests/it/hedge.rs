@@ -16,7 +16,7 @@ async fn two() -> [Upstream; 2] {
         let seen = Arc::clone(&seen);
         upstream().serve(move |_| {
             let seen = seen.fetch_add(1, Ordering::SeqCst);
-            async move { if seen % 2 == 0 { Reply::Hang } else { reply(200).body("copy") } }
+            async move { if seen.is_multiple_of(2) { Reply::Hang } else { reply(200).body("copy") } }
         })
     };
     [start().spawn().await, start().spawn().await]

@@ -111,6 +111,7 @@ pub(crate) const HOUSE: &[Place] = &[
     Place { module: "explain", floor: 8, crates: &["http", "serde", "serde_json"] },
     Place { module: "watch", floor: 8, crates: &["notify", "tokio", "tracing"] },
     Place { module: "admin", floor: 9, crates: SHELL },
+    Place { module: "protect", floor: 8, crates: &["tracing"] },
     Place { module: "app", floor: TOP, crates: &["*"] },
     Place { module: "check", floor: TOP, crates: &[] },
     Place { module: "command", floor: TOP, crates: &["*"] },

@@ -6,9 +6,9 @@ use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::{Mode, bulkhead, concurrency, hedge, queue, retry, timeout};
+use crate::policy::{Mode, bulkhead, concurrency, hedge, mirror, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
-use crate::units::{ByteSize, Factor, Period};
+use crate::units::{ByteSize, Factor, Period, Ratio};
 
 /// More attempts than this multiply a failure instead of hiding it.
 const MOST_ATTEMPTS: u32 = 10;
@@ -26,6 +26,11 @@ const MOST_CONCURRENT: u32 = 100_000;
 const MOST_WAIT: Period = Period::from_secs(60);
 /// The most results in a row that a health check can wait for.
 const MOST_CHECKS: u32 = 100;
+
+/// The largest body that is kept for a copy: it is held for each request in flight that was drawn.
+const MOST_COPIED: ByteSize = ByteSize::kib(16 << 10);
+/// The most copies of a route's requests that may be under way.
+const MOST_COPIES: u32 = 10_000;
 
 pub(super) fn timeouts(check: &mut Check<'_>, at: At<'_>, settings: &timeout::Settings) {
     let zeros = [
@@ -270,4 +275,17 @@ pub(super) fn health_check(check: &mut Check<'_>, at: At<'_>, settings: &health_
     }
     check.range(&format_args!("{at}.healthy_after"), settings.healthy_after, 1, MOST_CHECKS);
     check.range(&format_args!("{at}.unhealthy_after"), settings.unhealthy_after, 1, MOST_CHECKS);
+}
+
+pub(super) fn mirror(check: &mut Check<'_>, at: At<'_>, settings: &mirror::Settings) {
+    if settings.share == Ratio::percent(0) {
+        let path = format!("{at}.share");
+        check.problem(&path, "is 0%, so that nothing is copied; write null for no mirror");
+    }
+    let path = format!("{at}.max_concurrent");
+    check.range(&path, settings.max_concurrent, 1, MOST_COPIES);
+    if settings.max_body > MOST_COPIED {
+        let path = format!("{at}.max_body");
+        check.problem(&path, format!("is {}; {MOST_COPIED} is the most", settings.max_body));
+    }
 }

@@ -38,6 +38,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
     {
         self::rewrite(check, &format_args!("{at}.rewrite"), rewrite, &route.matches);
     }
+    mirror_target(check, at, route, names);
     fallback::chain(check, at, route, names);
     policies(check, at, route, names);
 }
@@ -50,6 +51,9 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: 
     policy::retry(check, &format_args!("{at}.retry"), &route.retry);
     policy::attempts_fit(check, at, &route.retry, &route.timeouts);
     policy::circuit_breaker(check, &format_args!("{at}.circuit_breaker"), &route.circuit_breaker);
+    if let Some(settings) = &route.mirror {
+        policy::mirror(check, &format_args!("{at}.mirror"), settings);
+    }
     if let Some(settings) = &route.rate_limit {
         policy::rate_limit(check, &format_args!("{at}.rate_limit"), settings);
     }
@@ -93,6 +97,17 @@ fn targets(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) 
             &format_args!("{at}.upstreams"),
             "every weight is 0, so that nothing is chosen",
         );
+    }
+}
+
+fn mirror_target(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
+    let Some(mirror) = &route.mirror else { return };
+    let path = format!("{at}.mirror.upstream");
+    known_upstream(check, &path, &mirror.upstream, names);
+    let targets = route.upstreams.iter().map(|target| &target.name).chain(&route.upstream);
+    if targets.into_iter().any(|target| *target == mirror.upstream) {
+        let message = format!("`{}` gets the route's requests already", mirror.upstream);
+        check.problem(&path, message);
     }
 }
 

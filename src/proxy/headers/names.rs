@@ -24,6 +24,8 @@ names! {
     FALLBACK = "x-outrigger-fallback";
     /// What a cache had to do with an answer (RFC 9211).
     CACHE_STATUS = "cache-status";
+    /// `1` on a copy of a request, sent beside it to another upstream.
+    MIRROR = "x-outrigger-mirror";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).

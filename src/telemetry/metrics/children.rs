@@ -17,6 +17,7 @@ use super::hedge::HedgeMetrics;
 use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -96,6 +97,7 @@ pub struct RouteMetrics {
     would: [Counter; Would::ALL.len()],
     suppressions: &'static [&'static str],
     suppressed: Box<[Counter]>,
+    copies: [Counter; Copied::ALL.len()],
     duration: Latency<15>,
 }
 
@@ -112,6 +114,7 @@ impl RouteMetrics {
             would: Default::default(),
             suppressions,
             suppressed: suppressions.iter().map(|_| Counter::default()).collect(),
+            copies: Default::default(),
             duration: Latency::new(&WIDE),
         }
     }
@@ -132,6 +135,11 @@ impl RouteMetrics {
     /// given to [`super::Metrics::new`].
     pub fn retry_suppressed(&self, place: usize) {
         count(&self.suppressed, place);
+    }
+
+    /// Counts what became of a request that was drawn for a copy.
+    pub fn copied(&self, result: Copied) {
+        count(&self.copies, result.index());
     }
 
     /// Counts a decision of a policy in observe mode.
@@ -168,6 +176,11 @@ impl Emit for RouteMetrics {
             Family::RouteRetriesSuppressed => {
                 for (counter, cause) in self.suppressed.iter().zip(self.suppressions) {
                     samples.occurred(owner, cause, counter.get());
+                }
+            }
+            Family::Mirrored => {
+                for (counter, result) in self.copies.iter().zip(Copied::ALL) {
+                    samples.occurred(owner, result.as_str(), counter.get());
                 }
             }
             Family::RouteWouldAct => {

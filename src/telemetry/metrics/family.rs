@@ -102,6 +102,8 @@ families! {
             "Requests that wait for their turn under the learned rate.";
         LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
             "Attempts that the upstream refused because it gets too many.";
+        Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
+            "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]
@@ -192,6 +194,10 @@ families! {
             "Always 1; the label is the hash of the configuration in force.";
         AccessLogDropped = COUNTER "outrigger_access_log_dropped_total" []
             "Lines of the access log that were lost, because they could not be written in time.";
+        ProtectionPressure = GAUGE "outrigger_protection_pressure" ["resource"]
+            "Shortness of the proxy itself, 0 none to 1 all refused; that of the worst worker.";
+        ProtectionUsage = GAUGE "outrigger_protection_usage_ratio" ["resource"]
+            "Share in use of what there is of the resource for the proxy; none where not known.";
         Build = GAUGE "outrigger_build_info" ["version"]
             "Always 1; the label is the version of the proxy.";
     }

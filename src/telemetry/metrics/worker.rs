@@ -14,6 +14,8 @@ pub struct WorkerMetrics {
     pub connections: Level,
     /// How late its last timer fired, seconds.
     pub delay: Measure,
+    /// The pressure of its lateness, 0 to 1.
+    pub pressure: Measure,
 }
 
 impl Emit for WorkerMetrics {
