@@ -149,7 +149,7 @@ impl Control {
             self.settled = true;
         } else if news && due && !was_closed {
             price += self.lower(b, pause, now);
-        } else if news {
+        } else if news && !b.observed {
             self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         }
         let probed = self.curve.as_ref().is_some_and(Curve::probed);

@@ -173,15 +173,15 @@ fn observing_shows_what_is_accepted() {
     let t0 = origin();
     let b = Bounds { observed: true, ..Bounds::default() };
     let mut machine = LearnedRate::new(t0);
-    // Everything is sent, 100 a second, and every other request is throttled.
+    // Everything is sent, 100 a second, and half of it is throttled, ten in a row.
     for i in 0..6000 {
         let at = t0 + ms(10 * i);
         if machine.ask(&b, ms(0), at) != Answer::Pass {
             machine.sent_anyway(at);
         }
-        let end = if i % 2 == 0 { good(at) } else { throttle(at) };
+        let end = if i / 10 % 2 == 0 { good(at) } else { throttle(at) };
         machine.ended(&b, &end, at);
     }
     let view = machine.view(&b, t0 + ms(60_000));
-    assert!((45.0..=55.0).contains(&view.ceiling.unwrap()), "{view:?}");
+    assert!((38.0..=62.0).contains(&view.ceiling.unwrap()), "{view:?}");
 }
