@@ -88,6 +88,8 @@ families! {
             "Slow requests of which no second copy was sent, by reason.";
         HedgeDelay = GAUGE "outrigger_route_hedge_delay_seconds" ["route"]
             "How long a first attempt may take before a copy is sent; absent while not known.";
+        Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
+            "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
         BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
             "The most requests of the route that its bulkhead lets be in flight.";
         BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]
@@ -102,8 +104,6 @@ families! {
             "Requests that wait for their turn under the learned rate.";
         LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
             "Attempts that the upstream refused because it gets too many.";
-        Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
-            "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]

@@ -33,6 +33,7 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
+    route.copied(crate::policy::mirror::Copied::Sent);
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
