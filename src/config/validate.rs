@@ -4,8 +4,10 @@
 //! changed. A rule says nothing where a setting that it looks at could not be read: that has been
 //! reported, and what follows from it would only be noise.
 
+mod fallback;
 mod listener;
 mod policy;
+mod priority;
 mod route;
 mod upstream;
 
@@ -13,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Bound::{self, Unbounded};
 
-use super::admin::Admin;
+use super::admin::{Admin, MaxMemory, Runtime};
 use super::problem::{Place, Problem, Report};
 use super::read::Sections;
 use super::source::Source;
 use super::tree::{Kind, join};
+use crate::units::ByteSize;
 
 /// The most listeners; each is a socket for every worker.
 pub const MAX_LISTENERS: usize = 64;
@@ -34,11 +37,11 @@ pub const MAX_NAME: usize = 64;
 pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report) {
     let unread = report.paths().clone();
     let mut check = Check { source, report, unread };
-    let names = Names::of(source);
     let config = &sections.config;
+    let names = Names::of(source, &config.priorities.tiers);
     // First, so that a problem in a default carries its own name and not that of a route.
     if let Some(route) = &sections.defaults.0 {
-        route::policies(&mut check, &"defaults.route", route);
+        route::policies(&mut check, &"defaults.route", route, &names);
     }
     if let Some(upstream) = &sections.defaults.1 {
         upstream::policies(&mut check, &"defaults.upstream", upstream);
@@ -47,6 +50,8 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
     check.count("routes", MAX_ROUTES);
     check.count("upstreams", MAX_UPSTREAMS);
     admin(&mut check, &config.admin);
+    priority::check(&mut check, &"priorities", &config.priorities);
+    runtime(&mut check, &config.runtime);
     if source.root().get("listeners").is_none_or(|node| node.size() == 1) {
         check.problem(&"listeners", "at least one listener is needed");
     }
@@ -74,6 +79,18 @@ fn admin(check: &mut Check<'_>, admin: &Admin) {
     }
 }
 
+/// The least `runtime.max_memory`: what the process holds without a single request, twice.
+const MIN_MEMORY: ByteSize = ByteSize::kib(32 * 1024);
+
+fn runtime(check: &mut Check<'_>, runtime: &Runtime) {
+    if let Some(MaxMemory::Size(size)) = runtime.max_memory
+        && size < MIN_MEMORY
+    {
+        let message = format!("is {size}, too little to do anything; write {MIN_MEMORY} or more");
+        check.problem(&"runtime.max_memory", message);
+    }
+}
+
 /// The path of a setting, spelt out only when there is something to say of it.
 type At<'a> = &'a dyn std::fmt::Display;
 
@@ -82,10 +99,11 @@ type At<'a> = &'a dyn std::fmt::Display;
 pub(super) struct Names<'a> {
     pub(super) upstreams: HashSet<&'a str>,
     pub(super) listeners: HashSet<&'a str>,
+    pub(super) tiers: &'a [String],
 }
 
 impl<'a> Names<'a> {
-    fn of(source: &'a Source) -> Self {
+    fn of(source: &'a Source, tiers: &'a [String]) -> Self {
         let root = source.root();
         let upstreams = root.get("upstreams").map(super::tree::Node::entries).unwrap_or_default();
         let listeners = match root.get("listeners").map(|node| &node.kind) {
@@ -99,6 +117,7 @@ impl<'a> Names<'a> {
         Self {
             upstreams: upstreams.iter().map(|(key, _)| key.text.as_str()).collect(),
             listeners: listeners.iter().filter_map(name).collect(),
+            tiers,
         }
     }
 }

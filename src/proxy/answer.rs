@@ -161,7 +161,15 @@ pub fn raw_request_timeout() -> Vec<u8> {
 pub const fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::RateLimited | Reason::CircuitOpen | Reason::NoEndpoint | Reason::ConnectionLimit
+        Reason::RateLimited
+            | Reason::CircuitOpen
+            | Reason::NoEndpoint
+            | Reason::ConnectionLimit
+            | Reason::Shed
+            | Reason::ConcurrencyLimit
+            | Reason::QueueTimeout
+            | Reason::BulkheadFull
+            | Reason::SelfProtection
     )
 }
 
@@ -228,6 +236,11 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::CircuitOpen
         | Reason::NoEndpoint
         | Reason::ConnectionLimit
+        | Reason::Shed
+        | Reason::ConcurrencyLimit
+        | Reason::QueueTimeout
+        | Reason::BulkheadFull
+        | Reason::SelfProtection
         | Reason::ConnectTimeout
         | Reason::UpstreamCut
         | Reason::BodyIdle => UNAVAILABLE,

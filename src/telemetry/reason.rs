@@ -48,6 +48,12 @@ reasons! {
     CircuitOpen = "circuit_open", 503, "The circuit to the upstream is open";
     NoEndpoint = "no_endpoint", 503, "The upstream has no endpoint that can be chosen";
     ConnectionLimit = "connection_limit", 503, "The upstream's connection limit is reached";
+    Shed = "shed", 503, "The upstream is overloaded, and more important requests come first";
+    ConcurrencyLimit = "concurrency_limit", 503,
+        "The upstream has as much work as it can take, and the queue is full";
+    QueueTimeout = "queue_timeout", 503, "The request waited for a place as long as it may";
+    BulkheadFull = "bulkhead_full", 503, "The route has as many requests in flight as it may";
+    SelfProtection = "self_protection", 503, "The proxy itself is short of memory, files or time";
     ConnectTimeout = "connect_timeout", 504, "No connection to the upstream was made in time";
     PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
     Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";
