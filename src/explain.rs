@@ -5,6 +5,9 @@
 //! told of a running proxy only. Header values are masked as in the configuration that is printed.
 
 mod explanation;
+mod fallback;
+mod learned;
+mod limit;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,9 +19,11 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 pub use self::explanation::{
-    Again, Budget, Destination, Explanation, Followed, NearMiss, Place, Retry, Sent, Timeouts,
-    Understood,
+    Again, Budget, Destination, Explanation, FallbackLink, Followed, NearMiss, Place, Retry, Sent,
+    Timeouts, Understood,
 };
+pub use self::learned::{Learned, learned};
+pub use self::limit::{Limit, limit};
 use self::settings::Printed;
 use crate::config::listener::Trust;
 use crate::config::route::{Match, ValueMatch};
@@ -109,7 +114,7 @@ impl<'a> Read<'a> {
             headers.append(name, value);
         }
         if settings.trust == Trust::None {
-            trust::strip_untrusted(&mut headers);
+            trust::strip_untrusted(&mut headers, snapshot.importance.header());
         }
         framing::settle_host(&uri, &mut headers);
         Ok(Self { listener: &settings.name, index, method, uri, headers })
@@ -159,7 +164,8 @@ fn follow(
         let breaker = live.map(|now| target.circuit.view(settings, now).state.as_str());
         let share = f64::from(target.weight) / f64::from(total.max(1));
         let to = destination(&target.upstream, live);
-        Destination { weight: target.weight, share, breaker, ..to }
+        let limit = live.and_then(|now| limit(&target.upstream, &snapshot.importance, now));
+        Destination { weight: target.weight, share, breaker, limit, ..to }
     };
     Ok(Followed {
         name: route.name.to_string(),
@@ -168,8 +174,17 @@ fn follow(
         upstreams: route.targets.iter().map(destination).collect(),
         timeouts: timeouts(route),
         retry: retry(route, &request.method),
+        fallback: fallback::links(route, request),
+        priority: snapshot.importance.name(tier(request, route)).unwrap_or_default().to_owned(),
+        learned_rate: live.and_then(|now| learned(route, now)),
         policies: printed.policies(found.index),
     })
+}
+
+/// The tier of importance that the request has.
+fn tier(request: &Read<'_>, route: &Route) -> usize {
+    let said = || route.importance.tier_of(&request.headers);
+    route.tier.as_ref().map_or_else(said, crate::snapshot::importance::Fixed::tier)
 }
 
 /// The target and host that the upstream is asked for, as the data path makes them.
@@ -216,6 +231,7 @@ fn destination(upstream: &Upstream, live: Option<Instant>) -> Destination {
         load_balancing: settings.load_balancing.policy,
         endpoints,
         breaker: None,
+        limit: None,
         retry_budget: Budget {
             ratio: settings.retry_budget.ratio.to_string(),
             min_per_second: settings.retry_budget.min_per_second,

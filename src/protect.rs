@@ -24,7 +24,6 @@ use crate::clock;
 use crate::config::admin::MaxMemory;
 use crate::policy::protection::{Memory, Pressure, Resource, refused};
 use crate::proxy::Proxy;
-use crate::proxy::protection::TIERS;
 
 /// The time between two looks. Memory that grows by 1 GB/s grows by 200 MB meanwhile.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -52,7 +51,8 @@ pub async fn watch(proxy: Arc<Proxy>, queues: Vec<Queue>) {
         proxy.protection.tell(&pressures);
         pressures[Resource::EventLoop.index()] = late;
         proxy.metrics.protection().set(&pressures, &usage);
-        log.note(&pressures, &usage, now);
+        let tiers = proxy.live().snapshot.importance.tiers();
+        log.note(&pressures, &usage, tiers, now);
         clock::sleep(PERIOD).await;
     }
 }
@@ -118,11 +118,11 @@ struct Log {
 }
 
 impl Log {
-    fn note(&mut self, pressures: &[f64], usage: &Usage, now: Instant) {
+    fn note(&mut self, pressures: &[f64], usage: &Usage, tiers: usize, now: Instant) {
         let worst = Resource::ALL.into_iter().zip(pressures).zip(usage);
         let worst = worst.max_by(|((_, a), _), ((_, b), _)| a.total_cmp(b));
         let Some(((resource, pressure), usage)) = worst else { return };
-        let refused = refused(*pressure, TIERS);
+        let refused = refused(*pressure, tiers);
         let soon = self.written.is_some_and(|at| now.saturating_duration_since(at) < LINE_EVERY);
         if refused == self.refused || soon {
             return;
@@ -133,7 +133,7 @@ impl Log {
             usage = usage.unwrap_or(0.0),
             pressure,
             refused_tiers = refused,
-            tiers = TIERS,
+            tiers,
             "self-protection changed what is refused"
         );
     }

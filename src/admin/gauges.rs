@@ -12,6 +12,14 @@ pub(super) fn refresh(snapshot: &Snapshot, now: Instant) {
         for (_, circuit) in route.circuits() {
             circuit.measure(&route.settings.circuit_breaker, now);
         }
+        if let (Some(learning), Some(settings)) = (&route.learning, &route.settings.rate_limit) {
+            learning.measure(settings, now);
+        }
+        let (metrics, bulkhead) = (&route.metrics.bulkhead, route.bulkhead.as_ref());
+        let (in_flight, limit) = bulkhead.map_or((0, 0), |bulkhead| bulkhead.filled());
+        metrics.in_flight.set(in_flight as usize);
+        metrics.limit.set(limit as usize);
+        metrics.waiting.set(bulkhead.map_or(0, |bulkhead| bulkhead.waiting()));
     }
     for upstream in snapshot.upstreams.values() {
         measure(upstream, now);
@@ -23,6 +31,15 @@ fn measure(upstream: &Upstream, now: Instant) {
     let balance = upstream.budget(now);
     metrics.retry_budget.set((balance.ratio_millis + balance.floor_millis) as f64 / 1000.0);
     metrics.connections.set(upstream.state.connections.open());
+    let places = upstream.state.gate.view(now);
+    metrics.places.limit.set(places.limiter.limit as usize);
+    metrics.places.in_flight.set(places.limiter.in_flight as usize);
+    metrics.places.waiting.set(places.waiting);
+    let baseline = places.limiter.baseline.unwrap_or_default();
+    metrics.places.baseline.set(baseline.as_secs_f64());
+    metrics.places.ratio.set(places.limiter.ratio);
+    metrics.places.refused.set(places.refused_share);
+    metrics.places.threshold.set(places.threshold_height);
     let (mut available, mut ejected, mut unhealthy, mut in_flight) = (0, 0, 0, 0);
     for endpoint in &upstream.state.endpoints.load().endpoints {
         let out = endpoint.ejected_until(now).is_some();

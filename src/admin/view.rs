@@ -7,12 +7,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::config::upstream::Protocol;
-use crate::explain::{settings, standing};
+use crate::explain::{Learned, Limit, learned, limit, settings, standing};
 use crate::policy::protection::{Thresholds, refused};
 use crate::policy::{Mode, circuit_breaker};
-use crate::proxy::protection::TIERS;
 use crate::proxy::{Proxy, Reloaded};
 use crate::snapshot::Snapshot;
+use crate::snapshot::importance::Importance;
 use crate::snapshot::route::{Route, Target};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint as Known;
@@ -23,6 +23,8 @@ pub(super) struct RouteView {
     name: String,
     r#match: Value,
     upstreams: Vec<TargetView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_rate: Option<Learned>,
     policies: Map<String, Value>,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct UpstreamView {
     connections: ConnectionsView,
     in_flight: usize,
     retry_budget: BudgetView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<Limit>,
     endpoints: Vec<EndpointView>,
 }
 
@@ -145,6 +149,7 @@ pub(super) fn routes(snapshot: &Snapshot, now: Instant) -> Result<Vec<RouteView>
         name: route.name.to_string(),
         r#match: printed.conditions(index),
         upstreams: route.targets.iter().map(|target| target_view(route, target, now)).collect(),
+        learned_rate: learned(route, now),
         policies: printed.policies(index),
     };
     Ok(snapshot.routes.iter().enumerate().map(view).collect())
@@ -227,15 +232,17 @@ pub(super) fn protection(proxy: &Proxy) -> ProtectionView {
         ResourceView { resource: resource.as_str(), pressure, usage, start, full }
     });
     let resources = resources.collect();
-    ProtectionView { resources, refused_tiers: refused(highest, TIERS), tiers: TIERS }
+    let tiers = proxy.live().snapshot.importance.tiers();
+    ProtectionView { resources, refused_tiers: refused(highest, tiers), tiers }
 }
 
 /// Every upstream, by name.
 pub(super) fn upstreams(snapshot: &Snapshot, now: Instant) -> Vec<UpstreamView> {
-    snapshot.upstreams.values().map(|upstream| upstream_view(upstream, now)).collect()
+    let view = |upstream| upstream_view(upstream, &snapshot.importance, now);
+    snapshot.upstreams.values().map(|upstream| view(upstream)).collect()
 }
 
-fn upstream_view(upstream: &Upstream, now: Instant) -> UpstreamView {
+fn upstream_view(upstream: &Upstream, importance: &Importance, now: Instant) -> UpstreamView {
     let Upstream { name, settings, state } = upstream;
     let balance = upstream.budget(now);
     let retries = |millis: u64| millis as f64 / 1000.0;
@@ -257,6 +264,7 @@ fn upstream_view(upstream: &Upstream, now: Instant) -> UpstreamView {
             from_traffic_max: retries(balance.cap),
             from_floor: retries(balance.floor_millis),
         },
+        concurrency: limit(upstream, importance, now),
         endpoints: endpoints.collect(),
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod decode;
+pub mod fallback;
 pub mod listener;
 mod merge;
 mod output;
@@ -60,7 +61,7 @@ pub struct Config {
     /// Where requests go, by name.
     pub upstreams: BTreeMap<String, upstream::Upstream>,
     /// The tiers of importance.
-    pub priorities: Later,
+    pub priorities: crate::policy::priority::Settings,
     /// Which request goes where, and under which policies.
     pub routes: Vec<route::Route>,
     /// Merged, mapping by mapping, under every route and upstream before they are read.

@@ -7,7 +7,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
-use crate::policy::{circuit_breaker, mirror, rate_limit, retry, timeout};
+use super::fallback::Link;
+use crate::policy::{bulkhead, cache, circuit_breaker, mirror, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,9 +34,9 @@ pub struct Route {
     /// Send copies to another upstream as well, and throw their answers away; null = none.
     #[serde(default)]
     pub mirror: Option<mirror::Settings>,
-    /// The tier of importance.
+    /// The tier of importance; overrides what the request says.
     #[serde(default)]
-    pub priority: Later,
+    pub priority: Option<String>,
     /// How long things may take.
     #[serde(default)]
     pub timeouts: timeout::Settings,
@@ -50,19 +51,20 @@ pub struct Route {
     pub circuit_breaker: circuit_breaker::Settings,
     /// How many at once.
     #[serde(default)]
-    pub bulkhead: Later,
+    pub bulkhead: Option<bulkhead::Settings>,
     /// How many in a time.
     #[serde(default)]
     pub rate_limit: Option<rate_limit::Settings>,
     /// Answer a repeated key from its record.
     #[serde(default)]
     pub idempotency: Later,
-    /// Keep good answers.
+    /// Keep the last good answers to GETs, for when the upstream fails.
     #[serde(default)]
-    pub cache: Later,
-    /// What to answer when all failed.
+    pub cache: Option<cache::Settings>,
+    /// What answers instead when the upstream failed, in this order. Empty with a `cache` is
+    /// `[stale]`.
     #[serde(default)]
-    pub fallback: LaterList,
+    pub fallback: Vec<Link>,
     /// Failures to pretend.
     #[serde(default)]
     pub faults: LaterList,

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Later;
-use crate::policy::{ejection, health_check, load_balancing, retry_budget};
+use crate::policy::{concurrency, ejection, health_check, load_balancing, retry_budget};
 use crate::units::Period;
 
 /// A named group of endpoints that serve the same thing.
@@ -31,8 +31,8 @@ pub struct Upstream {
     pub ejection: ejection::Settings,
     /// The time over which an endpoint that comes back takes its full share again; 0 = at once.
     pub slow_start: Period,
-    /// The adaptive limit.
-    pub concurrency: Later,
+    /// The adaptive limit of how much work it is given at once, and the queue in front of it.
+    pub concurrency: concurrency::Settings,
     /// What all retries to this upstream may cost.
     pub retry_budget: retry_budget::Settings,
 }
@@ -50,7 +50,7 @@ impl Default for Upstream {
             health_check: None,
             ejection: ejection::Settings::default(),
             slow_start: Period::from_secs(10),
-            concurrency: Later,
+            concurrency: concurrency::Settings::default(),
             retry_budget: retry_budget::Settings::default(),
         }
     }

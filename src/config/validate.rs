@@ -4,8 +4,10 @@
 //! changed. A rule says nothing where a setting that it looks at could not be read: that has been
 //! reported, and what follows from it would only be noise.
 
+mod fallback;
 mod listener;
 mod policy;
+mod priority;
 mod route;
 mod upstream;
 
@@ -35,11 +37,11 @@ pub const MAX_NAME: usize = 64;
 pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report) {
     let unread = report.paths().clone();
     let mut check = Check { source, report, unread };
-    let names = Names::of(source);
     let config = &sections.config;
+    let names = Names::of(source, &config.priorities.tiers);
     // First, so that a problem in a default carries its own name and not that of a route.
     if let Some(route) = &sections.defaults.0 {
-        route::policies(&mut check, &"defaults.route", route);
+        route::policies(&mut check, &"defaults.route", route, &names);
     }
     if let Some(upstream) = &sections.defaults.1 {
         upstream::policies(&mut check, &"defaults.upstream", upstream);
@@ -49,6 +51,7 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
     check.count("upstreams", MAX_UPSTREAMS);
     admin(&mut check, &config.admin);
     runtime(&mut check, &config.runtime);
+    priority::check(&mut check, &"priorities", &config.priorities);
     if source.root().get("listeners").is_none_or(|node| node.size() == 1) {
         check.problem(&"listeners", "at least one listener is needed");
     }
@@ -96,10 +99,11 @@ type At<'a> = &'a dyn std::fmt::Display;
 pub(super) struct Names<'a> {
     pub(super) upstreams: HashSet<&'a str>,
     pub(super) listeners: HashSet<&'a str>,
+    pub(super) tiers: &'a [String],
 }
 
 impl<'a> Names<'a> {
-    fn of(source: &'a Source) -> Self {
+    fn of(source: &'a Source, tiers: &'a [String]) -> Self {
         let root = source.root();
         let upstreams = root.get("upstreams").map(super::tree::Node::entries).unwrap_or_default();
         let listeners = match root.get("listeners").map(|node| &node.kind) {
@@ -113,6 +117,7 @@ impl<'a> Names<'a> {
         Self {
             upstreams: upstreams.iter().map(|(key, _)| key.text.as_str()).collect(),
             listeners: listeners.iter().filter_map(name).collect(),
+            tiers,
         }
     }
 }

@@ -141,6 +141,12 @@ impl Level {
     pub const fn cohort(self) -> usize {
         self.0 as usize % COHORTS
     }
+
+    /// Its place among the levels of so many tiers, from the bottom: 0 is the first to be shed.
+    #[must_use]
+    pub const fn height(self, tiers: usize) -> usize {
+        tiers.saturating_sub(1).saturating_sub(self.tier()) * COHORTS + self.cohort()
+    }
 }
 
 /// Which share of the arrivals a queue asks to be refused: nothing up to `low`, all from `high` on,

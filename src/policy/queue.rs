@@ -50,7 +50,7 @@ mod order;
 #[schemars(rename = "Queue")]
 pub struct Settings {
     /// How many may wait: a number, or a share of the limit such as 200%, which is at
-    /// least 16; 0 = nobody waits.
+    /// least 32; 0 = nobody waits.
     pub max: Length,
     /// The longest wait.
     pub max_wait: Period,
@@ -355,8 +355,8 @@ impl WaitQueue {
     }
 
     /// Notes that a request of this level was refused: there is too much of it and of what is
-    /// above.
-    fn note_refused(&mut self, level: Level, pace: Pace, now: Instant) {
+    /// above. To be told by the caller too, of those whom it refuses before they enter.
+    pub fn note_refused(&mut self, level: Level, pace: Pace, now: Instant) {
         let (age, calm) = (now.saturating_duration_since(self.refusals.since), calm(pace));
         if age > calm {
             let before = if age <= calm * 2 { self.refusals.now } else { None };

@@ -1,59 +1,164 @@
 //! What a request must pass before its first attempt: nothing of it has been sent yet.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
 use super::context::Context;
+use super::egress::{self, Turn};
 use super::error::Refusal;
+use super::site::Site;
 use crate::clock;
+use crate::gate::{Adaptive, Asking, Entry, Fixed, Gate, Limit, Place, Refused};
 use crate::policy::Mode;
-use crate::policy::load_balancing::HashOn;
+use crate::policy::load_balancing::{HashOn, hash};
 use crate::policy::protection;
-use crate::policy::rate_limit::Verdict;
-use crate::snapshot::route::Route;
+use crate::policy::rate_limit::OnLimit;
+use crate::snapshot::limit::Reserved;
+use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
-/// The proxy's own protection: refuses with 503 when it is so short of something that this tier, 0
-/// being the highest of so many, is not served.
-pub fn protect(ctx: &Context, tier: usize, tiers: usize) -> Result<(), Refusal> {
+/// The proxy's own protection: refuses with 503 when it is so short of something that the request's
+/// tier is not served.
+pub fn protect(ctx: &Context, route: &Route) -> Result<(), Refusal> {
     let pressure = ctx.worker.pressure();
-    if pressure > 0.0 && protection::refuses(pressure, tier, tiers) {
+    if pressure > 0.0 && protection::refuses(pressure, ctx.tier, route.importance.tiers()) {
         return Err(Reason::SelfProtection.into());
     }
     Ok(())
 }
 
-/// The rate limit: passes, after the wait that is returned, or refuses with 429.
+/// The rate limit: passes, when the turn that is returned has come, or refuses with 429, or with
+/// 504 where only the request's own time is too short for its turn.
 pub fn rate_limit(
     ctx: &mut Context,
     route: &Route,
     headers: &HeaderMap,
-) -> Result<Duration, Refusal> {
-    let (Some(limiter), Some(settings)) = (&route.limiter, &route.settings.rate_limit) else {
-        return Ok(Duration::ZERO);
+) -> Result<Option<Turn>, Refusal> {
+    let Some(settings) = &route.settings.rate_limit else { return Ok(None) };
+    if let Some(learning) = &route.learning {
+        return egress::ask(ctx, route, learning, settings);
+    }
+    let Some(limiter) = &route.limiter else { return Ok(None) };
+    let observed = settings.mode == Mode::Observe;
+    // The clock is read only where something depends on it.
+    let time = match (settings.on_limit, ctx.deadline) {
+        _ if observed => Duration::ZERO,
+        (OnLimit::Wait, Some(_)) => egress::left(ctx, clock::now()),
+        _ => Duration::MAX,
     };
-    let verdict = {
+    let asked = {
         let key = settings.key.as_ref().and_then(|key| part(ctx, headers, key));
-        limiter.check(settings, key.as_deref())
+        Reserved::ask(limiter, settings, key.as_deref(), time)
     };
-    let retry_after = match verdict {
-        Verdict::Pass { .. } => return Ok(Duration::ZERO),
-        Verdict::Wait(_) | Verdict::Refused { .. } if settings.mode == Mode::Observe => {
+    let wait = match asked {
+        Ok(turn) => return Ok(turn.map(Turn::Fixed)),
+        Err(_) if observed => {
             ctx.would(route, Would::RateLimit);
-            return Ok(Duration::ZERO);
+            return Ok(None);
         }
-        Verdict::Wait(wait) if fits(ctx, wait) => return Ok(wait),
-        Verdict::Wait(wait) => wait,
-        Verdict::Refused { retry_after } => retry_after,
+        Err(wait) => wait,
     };
-    Err(Refusal::rate_limited(retry_after, limiter.policy()))
+    let refusal = egress::refused(ctx, wait, settings.patience(), clock::now());
+    Err(refusal.with_rate_limit(limiter.policy()))
 }
 
-/// Whether a wait ends before the request's deadline.
-fn fits(ctx: &Context, wait: Duration) -> bool {
-    ctx.deadline.is_none_or(|deadline| clock::now() + wait < deadline)
+/// What a request holds once it is admitted.
+pub struct Held {
+    /// Its place in the route's bulkhead, until the last byte of its answer.
+    pub bulkhead: Option<Place<Fixed>>,
+    /// Its place under the upstream's limit, until the head of its answer: that is the time which
+    /// the limit measures. A client that reads slowly, or a stream, holds no work of the upstream.
+    pub limit: Option<Place<Adaptive>>,
+}
+
+/// Takes a place in the bulkhead and one under the upstream's limit, and waits for each as long as
+/// it may. `now` moves on with the waiting.
+pub async fn enter(
+    ctx: &mut Context,
+    route: &Route,
+    target: &Target,
+    now: &mut Instant,
+) -> Result<Held, Box<Refusal>> {
+    let mut held = Held { bulkhead: None, limit: None };
+    if let (Some(gate), Some(settings)) = (&route.bulkhead, &route.settings.bulkhead) {
+        let place = Door { gate, mode: settings.mode, full: Reason::BulkheadFull };
+        let asked = |ctx: &Context| asking(ctx, Duration::ZERO);
+        held.bulkhead = Some(pass(place, ctx, (route, Would::Bulkhead), asked, now).await?);
+    }
+    let upstream = &target.upstream;
+    let (gate, mode) = (&upstream.state.gate, upstream.settings.concurrency.mode);
+    if mode != Mode::Off {
+        let place = Door { gate, mode, full: Reason::ConcurrencyLimit };
+        let asked = |ctx: &Context| asking(ctx, gate.expected(target.baseline));
+        held.limit = Some(pass(place, ctx, (route, Would::Concurrency), asked, now).await?);
+    }
+    Ok(held)
+}
+
+/// A gate on the way of a request.
+struct Door<'a, L: Limit> {
+    gate: &'a Arc<Gate<L>>,
+    mode: Mode,
+    /// The reason when there is no place, nor room to wait for one.
+    full: Reason,
+}
+
+async fn pass<L: Limit>(
+    door: Door<'_, L>,
+    ctx: &mut Context,
+    (route, would): (&Route, Would),
+    asking: impl FnOnce(&Context) -> Asking,
+    now: &mut Instant,
+) -> Result<Place<L>, Refusal> {
+    let Door { gate, mode, full } = door;
+    if let Some(place) = gate.try_enter(*now) {
+        return Ok(place);
+    }
+    if mode == Mode::Observe {
+        ctx.would(route, would);
+        return Ok(gate.force_enter());
+    }
+    let refused = match gate.enter(asking(ctx), *now) {
+        Entry::In(place) => return Ok(place),
+        Entry::Refused(refused) => refused,
+        Entry::Wait(mut waiting) => {
+            let called = clock::until(waiting.until, waiting.called()).await;
+            *now = clock::now();
+            match called.unwrap_or_else(|_| waiting.leave(*now)) {
+                Ok(place) => return Ok(place),
+                Err(refused) => refused,
+            }
+        }
+    };
+    Err(Refusal::from(match refused {
+        Refused::Full => full,
+        Refused::Shed => Reason::Shed,
+        Refused::Waited => Reason::QueueTimeout,
+        Refused::Hopeless => Reason::Deadline,
+    }))
+}
+
+fn asking(ctx: &Context, expected: Duration) -> Asking {
+    Asking { standing: ctx.standing(), deadline: ctx.deadline, expected }
+}
+
+/// Lets the upstream's gate know how long a caller has kept the upstream busy.
+pub fn used(ctx: &Context, target: &Target, since: Instant) {
+    if ctx.caller.is_some() {
+        let now = clock::now();
+        let busy = now.saturating_duration_since(since);
+        target.upstream.state.gate.used(ctx.standing(), busy, now);
+    }
+}
+
+/// Whose a request is, by a hash. Where the client is not believed, its address stands for what it
+/// says of itself: it could have any number of names.
+pub fn caller(ctx: &Context, site: &Site, headers: &HeaderMap, key: &HashOn) -> Option<u64> {
+    let key = if site.trusted { key } else { &HashOn::ClientIp };
+    part(ctx, headers, key).map(|part| hash(part.as_bytes()))
 }
 
 /// The part of a request that is limited or hashed on.

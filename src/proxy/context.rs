@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use http::{HeaderMap, Method, Uri, Version};
 
-use super::headers::names::REQUEST_ID;
+use super::admission;
+use super::headers::names::{PRIORITY, REQUEST_ID};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{attempt, deadline, framing};
 use super::peer::Peer;
@@ -14,7 +15,9 @@ use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::telemetry::Format;
+use crate::policy::load_balancing::hash;
 use crate::policy::retry::Suppressed;
+use crate::policy::shedding::{Lot, Standing};
 use crate::snapshot::route::Route;
 use crate::telemetry::access_log::{self, Access};
 use crate::telemetry::metrics::Would;
@@ -48,12 +51,22 @@ pub struct Context {
     pub grpc: bool,
     /// How many attempts its callers had made before this one.
     pub inbound_attempts: u32,
+    /// Its tier of importance, 0 being the highest.
+    pub tier: usize,
+    /// Whose it is, by a hash, if callers are told apart.
+    pub caller: Option<u64>,
     /// How many attempts were made here.
     pub attempts: u32,
     /// Whether an attempt was a trial of a circuit that may close again.
     pub trial: bool,
     /// Up to how many bytes of body it is copied to the route's mirror, if it was drawn.
     pub mirrored: Option<usize>,
+    /// Whether an attempt may have been executed: it was not proved that nothing of it was.
+    pub executed: bool,
+    /// The place of the link of the fallback chain that answered.
+    pub fallback: Option<usize>,
+    /// Whether it was answered by what another request in flight had fetched.
+    pub coalesced: bool,
     /// Why the last retry was not made, if it was wanted.
     pub suppressed: Option<Suppressed>,
     /// The policies in observe mode that would have acted.
@@ -98,9 +111,14 @@ impl Context {
             version: request.version(),
             grpc,
             inbound_attempts: 0,
+            tier: 0,
+            caller: None,
             attempts: 0,
             trial: false,
             mirrored: None,
+            executed: false,
+            fallback: None,
+            coalesced: false,
             suppressed: None,
             would: Vec::new(),
             grpc_status: None,
@@ -124,9 +142,38 @@ impl Context {
         if self.seen.fields.any(Fields::ATTEMPTS) {
             self.inbound_attempts = attempt::read_attempts(headers);
         }
+        self.tier = self.tier_under(&route, headers);
+        if let Some(key) = route.importance.caller() {
+            self.caller = admission::caller(self, &site, headers, key);
+        }
         route.metrics.in_flight.inc();
         self.route = Some(route);
         self.site = Some(site);
+    }
+
+    fn tier_under(&self, route: &Route, headers: &HeaderMap) -> usize {
+        let importance = &route.importance;
+        if let Some(fixed) = &route.tier {
+            return fixed.tier();
+        }
+        // Most requests say nothing, and a field that was not seen is not looked for.
+        if self.seen.fields.any(Fields::PRIORITY) || importance.header() != PRIORITY {
+            importance.tier_of(headers)
+        } else {
+            importance.otherwise()
+        }
+    }
+
+    /// What it is worth where not all can be served. A request that carries an identifier keeps its
+    /// lot on its way through several proxies, so that what one has let through is not refused by
+    /// the next.
+    pub fn standing(&self) -> Standing {
+        let lot = match (self.caller, &self.request_id) {
+            (Some(caller), _) => Lot::Caller(caller),
+            (None, Some(id)) => Lot::Drawn(hash(id.as_bytes())),
+            (None, None) => Lot::Drawn(fastrand::u64(..)),
+        };
+        Standing { tier: self.tier, lot }
     }
 
     /// Counts and logs the request, once.
@@ -152,7 +199,9 @@ impl Context {
                 }
             }
         }
-        let is_error = reason.is_some() || self.status.is_some_and(|status| status >= 500);
+        let is_error = reason.is_some()
+            || self.fallback.is_some()
+            || self.status.is_some_and(|status| status >= 500);
         let live = self.worker.proxy.live();
         let settings = &live.snapshot.config.telemetry.access_log;
         if access_log::should_log(settings, is_error, fastrand::f64()) {
@@ -182,10 +231,17 @@ impl Context {
             attempts: self.attempts,
             retry_suppressed: self.suppressed.map(Suppressed::as_str),
             would: self.would.as_slice(),
+            fallback: self.fallback_name(),
+            coalesced: self.coalesced,
             bytes_in: self.read_bytes,
             bytes_out: self.sent_bytes,
         };
         self.worker.proxy.access_log.write(format, &access);
+    }
+
+    /// The name of the link that answered, if one did.
+    fn fallback_name(&self) -> Option<&str> {
+        self.route.as_ref()?.fallback.get(self.fallback?)?.name.to_str().ok()
     }
 
     /// The name of its upstream, once chosen.

@@ -6,8 +6,12 @@ pub mod admission;
 pub mod answer;
 pub mod attempt;
 pub mod body;
+pub mod cache;
+pub mod coalesce;
 pub mod context;
+pub mod egress;
 pub mod error;
+pub mod fallback;
 pub mod headers;
 pub mod mirror;
 pub mod outbound;
@@ -79,7 +83,7 @@ pub struct Reloaded {
 
 impl Live {
     /// A listener's settings, and its place in the configuration, by which routes know it.
-    fn site(&self, listener: &str) -> Option<(usize, &Arc<Site>)> {
+    pub(crate) fn site(&self, listener: &str) -> Option<(usize, &Arc<Site>)> {
         let (index, _) = self.snapshot.listener(listener)?;
         Some((index, self.sites.get(index)?))
     }

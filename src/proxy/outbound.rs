@@ -1,5 +1,6 @@
 //! The request as it goes to the upstream: made once, sent once or more.
 
+use std::cell::{Ref, RefCell};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
@@ -19,8 +20,15 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     source: Option<RequestSource>,
-    tried: [u64; TRIED_MAX],
-    tried_count: usize,
+    /// Behind a cell, since two attempts of one request may be under way.
+    tried: RefCell<Tried>,
+}
+
+/// The endpoints that were tried.
+#[derive(Default)]
+struct Tried {
+    endpoints: [u64; TRIED_MAX],
+    count: usize,
 }
 
 impl Outbound {
@@ -31,7 +39,7 @@ impl Outbound {
         headers: HeaderMap,
         source: Option<RequestSource>,
     ) -> Self {
-        Self { method, uri, headers, source, tried: [0; TRIED_MAX], tried_count: 0 }
+        Self { method, uri, headers, source, tried: RefCell::default() }
     }
 
     /// The header fields.
@@ -58,16 +66,23 @@ impl Outbound {
     }
 
     /// The endpoints that were tried.
-    pub fn tried(&self) -> &[u64] {
-        self.tried.get(..self.tried_count).unwrap_or_default()
+    pub fn tried(&self) -> Ref<'_, [u64]> {
+        Ref::map(self.tried.borrow(), |tried| tried.endpoints.get(..tried.count).unwrap_or(&[]))
     }
 
     /// Remembers an endpoint as tried.
-    pub fn note(&mut self, endpoint: &Arc<Endpoint>) {
-        if let Some(place) = self.tried.get_mut(self.tried_count) {
+    pub fn note(&self, endpoint: &Arc<Endpoint>) {
+        let mut tried = self.tried.borrow_mut();
+        let count = tried.count;
+        if let Some(place) = tried.endpoints.get_mut(count) {
             *place = endpoint.id;
-            self.tried_count += 1;
+            tried.count += 1;
         }
+    }
+
+    /// Forgets the endpoints that were tried: another upstream has others.
+    pub fn forget_tried(&mut self) {
+        self.tried = RefCell::default();
     }
 
     /// The request as the next attempt sends it, with fields of its own.

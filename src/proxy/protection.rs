@@ -8,12 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::policy::protection::Resource;
 use crate::telemetry::metrics::Measure;
 
-/// The number of tiers of importance.
-pub const TIERS: usize = 4;
-
-/// The tier of a request that names none, 0 being the highest.
-pub const DEFAULT_TIER: usize = 1;
-
 /// The descriptors that clients do not get: a fiftieth of the limit, at least 4 and at most 64.
 const RESERVE: (u64, u64, u64) = (50, 4, 64);
 

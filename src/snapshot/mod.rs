@@ -4,8 +4,13 @@
 //! limiter or an upstream whose name is still there is the same object afterwards, not a copy of
 //! it.
 
+pub mod cache;
 pub mod circuit;
+pub mod fallback;
+pub mod flights;
 pub mod host;
+pub mod importance;
+pub mod learning;
 pub mod limit;
 pub mod matcher;
 pub mod mirror;
@@ -16,8 +21,9 @@ pub mod route;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::importance::Importance;
 use self::matcher::Matcher;
-use self::route::{Changes, Route};
+use self::route::{Around, Changes, Route};
 use crate::config::listener::Listener;
 use crate::config::problem::Place;
 use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
@@ -36,8 +42,12 @@ pub struct Snapshot {
     pub matcher: Matcher,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// Whether any route keeps answers.
+    pub keeps_answers: bool,
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// The tiers of importance.
+    pub importance: Arc<Importance>,
     /// What was substituted into the file and must never be printed.
     pub secrets: Secrets,
 }
@@ -58,10 +68,15 @@ impl Snapshot {
         // All that can fail comes first: from here on the running proxy's state is touched.
         let matcher = matcher(&config, &source)?;
         let changes = changes(&config, &source)?;
+        let importance = Importance::new(&config.priorities)
+            .map_err(|message| vec![problem(&source, "priorities.from.header", message)])?;
+        let importance = Arc::new(importance);
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &config.upstreams {
             let known = previous.and_then(|previous| previous.upstreams.get(name));
-            upstreams.insert(name.clone(), compile_upstream(name, settings, known, metrics));
+            let upstream = compile_upstream(name, settings, known, metrics);
+            upstream.state.gate.configure(&settings.concurrency, importance.tiers());
+            upstreams.insert(name.clone(), upstream);
         }
         let known: BTreeMap<&str, &Arc<Route>> = previous
             .iter()
@@ -70,12 +85,24 @@ impl Snapshot {
             .collect();
         let route = |(settings, changes): (&config::route::Route, Changes)| {
             let known = known.get(settings.name.as_str()).copied();
-            Arc::new(Route::new(settings, changes, known, &upstreams, metrics))
+            let around = Around { upstreams: &upstreams, importance: &importance, metrics };
+            Arc::new(Route::new(settings, changes, known, &around))
         };
-        let routes = config.routes.iter().zip(changes).map(route).collect();
+        let routes: Vec<_> = config.routes.iter().zip(changes).map(route).collect();
+        let keeps_answers = routes.iter().any(|route| route.cache.is_some());
         let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Ok(Self { config, hash, generation, matcher, routes, upstreams, secrets })
+        Ok(Self {
+            config,
+            hash,
+            generation,
+            matcher,
+            routes,
+            keeps_answers,
+            upstreams,
+            importance,
+            secrets,
+        })
     }
 
     /// The place of a listener in the configuration, by which routes know it.
@@ -87,13 +114,17 @@ impl Snapshot {
     /// Takes the metrics of all that is gone out of the exposition.
     pub fn forget_absent(&self, previous: &Self, metrics: &Metrics) {
         for route in &previous.routes {
-            match self.routes.iter().find(|new| new.name == route.name) {
-                None => metrics.forget_route(&route.name),
-                Some(new) => route.circuits().for_each(|(upstream, _)| {
-                    if !new.circuits().any(|(name, _)| name == upstream) {
-                        metrics.forget_breaker(&route.name, upstream);
-                    }
-                }),
+            let Some(new) = self.routes.iter().find(|new| new.name == route.name) else {
+                metrics.forget_route(&route.name);
+                continue;
+            };
+            if new.learning.is_none() {
+                metrics.forget_learned(&route.name);
+            }
+            for (upstream, _) in route.circuits() {
+                if !new.circuits().any(|(name, _)| name == upstream) {
+                    metrics.forget_breaker(&route.name, upstream);
+                }
             }
         }
         for name in previous.upstreams.keys().filter(|name| !self.upstreams.contains_key(*name)) {
@@ -194,7 +225,7 @@ fn compile_upstream(
     }
     let state = match known {
         Some(known) => Arc::clone(&known.state),
-        None => Arc::new(State::new(metrics.upstream(name))),
+        None => Arc::new(State::new(metrics.upstream(name), &settings.concurrency)),
     };
     state.metrics.connection_limit.set(settings.pool.max_connections);
     let upstream = Upstream { name: name.into(), settings: settings.clone(), state };

@@ -6,14 +6,23 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::cache::RouteCache;
 use super::circuit::Circuit;
+use super::fallback::{self, Does, Link};
+use super::importance::{self, Importance};
+use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
 use super::mirror::Mirror;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
+use crate::clock;
+use crate::config::fallback::Link as LinkSetting;
 use crate::config::route::Route as Settings;
+use crate::gate::{Fixed, Gate};
 use crate::policy::Mode;
+use crate::policy::concurrency::RouteSlot;
+use crate::policy::load_balancing::hash;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Upstream;
 
@@ -23,14 +32,26 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its settings.
     pub settings: Settings,
-    /// Where its requests go.
+    /// Where its requests go, and, with weight 0, where only its fallback chain leads.
     pub targets: Vec<Target>,
+    /// What answers when they failed, in this order.
+    pub fallback: Vec<Link>,
+    /// The last good answers, if they are kept.
+    pub cache: Option<Arc<RouteCache>>,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
-    /// Its rate limiter, if it has one.
+    /// Its rate limiter, if it has one of a known rate.
     pub limiter: Option<Arc<RouteLimiter>>,
     /// Where copies of its requests go, if any do.
     pub mirror: Option<Mirror>,
+    /// Its rate limiter, if it has one that learns.
+    pub learning: Option<Arc<Learning>>,
+    /// Its bulkhead, if it has one.
+    pub bulkhead: Option<Arc<Gate<Fixed>>>,
+    /// How important its requests are.
+    pub importance: Arc<Importance>,
+    /// The tier of all its requests, if it gives them one.
+    pub tier: Option<importance::Fixed>,
     /// Changes of header fields on the way to the upstream.
     pub request_ops: CompiledOps,
     /// Changes of header fields on the way back.
@@ -49,8 +70,20 @@ pub struct Target {
     pub upstream: Arc<Upstream>,
     /// The circuit of this route to it.
     pub circuit: Arc<Circuit>,
+    /// Where the upstream's limit keeps this route's baseline.
+    pub baseline: RouteSlot,
     /// Its share relative to the route's other targets.
     pub weight: u32,
+}
+
+/// What a route is made with, beside its settings.
+pub struct Around<'a> {
+    /// The upstreams by name.
+    pub upstreams: &'a BTreeMap<String, Arc<Upstream>>,
+    /// The tiers of importance.
+    pub importance: &'a Arc<Importance>,
+    /// Every metric.
+    pub metrics: &'a Metrics,
 }
 
 /// What a route changes of its requests and answers, compiled: all of a route that can be wrong,
@@ -93,9 +126,9 @@ impl Route {
         settings: &Settings,
         changes: Changes,
         known: Option<&Arc<Self>>,
-        upstreams: &BTreeMap<String, Arc<Upstream>>,
-        metrics: &Metrics,
+        around: &Around<'_>,
     ) -> Self {
+        let Around { upstreams, importance, metrics } = *around;
         let name: Arc<str> = settings.name.as_str().into();
         let route_metrics = known.map_or_else(|| metrics.route(&name), |k| Arc::clone(&k.metrics));
         let mut targets = Vec::new();
@@ -107,7 +140,8 @@ impl Route {
                 let of = metrics.breaker(&name, &upstream.name);
                 Arc::new(Circuit::new(Arc::clone(&name), Arc::clone(&upstream.name), of))
             });
-            targets.push(Target { upstream: Arc::clone(upstream), circuit, weight });
+            let baseline = upstream.state.gate.route(hash(name.as_bytes()));
+            targets.push(Target { upstream: Arc::clone(upstream), circuit, baseline, weight });
         }
         let max_attempts = match settings.retry.mode {
             Mode::Off => 1,
@@ -115,11 +149,17 @@ impl Route {
         };
         let Changes { request_ops, response_ops, rewrite } = changes;
         Self {
+            fallback: fallback::compile(settings, &targets),
+            cache: cache(settings, known, &route_metrics),
             metrics: route_metrics,
             limiter: limiter(settings, known),
             mirror: settings.mirror.as_ref().and_then(|mirror| {
                 Mirror::new(mirror, known.and_then(|known| known.mirror.as_ref()), upstreams)
             }),
+            learning: learning(settings, known, metrics),
+            bulkhead: bulkhead(settings, known),
+            tier: settings.priority.as_ref().and_then(|name| importance.fixed(name)),
+            importance: Arc::clone(importance),
             request_ops,
             response_ops,
             rewrite,
@@ -164,6 +204,12 @@ impl Route {
         self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
     }
 
+    /// Whether a failed request may go to another upstream.
+    #[must_use]
+    pub fn leads_elsewhere(&self) -> bool {
+        self.fallback.iter().any(|link| matches!(link.does, Does::Upstream(_)))
+    }
+
     /// The place among the targets of one request's upstream, by weight; `random` is drawn only
     /// when there is a choice.
     #[must_use]
@@ -184,15 +230,75 @@ impl Route {
 
 fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteLimiter>> {
     let settings = settings.rate_limit.as_ref().filter(|limit| limit.mode != Mode::Off)?;
+    let rate = settings.rate.filter(|_| !settings.learn_from_429)?;
     let running = known.and_then(|known| known.limiter.as_ref());
     Some(match running.filter(|running| running.same_quota(settings)) {
         Some(running) => Arc::clone(running),
-        None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
+        None => Arc::new(RouteLimiter::new(settings, rate, ProcessClock)),
     })
 }
 
-/// The upstreams that the settings name, with their weights.
+/// What was learned stays, whatever else the settings say of it.
+fn learning(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Metrics,
+) -> Option<Arc<Learning>> {
+    let limit = settings.rate_limit.as_ref()?;
+    if limit.mode == Mode::Off || !limit.learn_from_429 {
+        return None;
+    }
+    let running = known.and_then(|known| known.learning.clone());
+    let new = || Arc::new(Learning::new(metrics.learned(&settings.name), clock::now()));
+    Some(running.unwrap_or_else(new))
+}
+
+fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<Fixed>>> {
+    let settings = settings.bulkhead.as_ref().filter(|settings| settings.mode != Mode::Off)?;
+    Some(match known.and_then(|known| known.bulkhead.as_ref()) {
+        Some(running) => {
+            running.configure(settings);
+            Arc::clone(running)
+        }
+        None => Arc::new(Gate::fixed(settings, clock::now())),
+    })
+}
+
+/// The answers that are kept under the same rules of selection, fitted into the new bound.
+fn cache(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Arc<RouteMetrics>,
+) -> Option<Arc<RouteCache>> {
+    let running = known.and_then(|k| Some((k.cache.as_ref()?, k.settings.cache.as_ref()?)));
+    let same =
+        running.filter(|(_, old)| settings.cache.as_ref().is_some_and(|c| c.vary == old.vary));
+    if running.is_some() && same.is_none() {
+        metrics.fallback.cache_bytes.set(0);
+        metrics.fallback.cache_answers.set(0);
+    }
+    let settings = settings.cache.as_ref()?;
+    Some(match same {
+        Some((running, _)) => {
+            running.refit(settings);
+            Arc::clone(running)
+        }
+        None => Arc::new(RouteCache::new(Arc::clone(metrics))),
+    })
+}
+
+/// The upstreams that the settings name, each once, with their weights.
 fn named(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
     let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
-    one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)))
+    let one =
+        one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)));
+    let led_to = settings.fallback.iter().filter_map(|link| match link {
+        LinkSetting::Upstream(name) => Some(name.as_str()),
+        LinkSetting::Stale | LinkSetting::Respond(_) => None,
+    });
+    one.clone().chain(
+        led_to
+            .filter(move |name| !one.clone().any(|(known, _)| known == *name))
+            .map(|name| (name, 0)),
+    )
 }

@@ -13,11 +13,15 @@
 
 mod cell;
 mod children;
+mod fallback;
 mod family;
 mod latency;
+mod learned;
+mod places;
 mod process;
 mod protection;
 mod samples;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +34,17 @@ pub use cell::{Counter, Elapsed, Level, Measure};
 use children::Emit;
 pub use children::{
     BreakerMetrics, BreakerState, EndpointMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics,
-    WorkerMetrics, Would,
+    Would,
 };
+pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
 pub use latency::{Buckets, Latency, Reading};
+pub use learned::LearnedMetrics;
+pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 pub use protection::ProtectionMetrics;
 use samples::Samples;
+pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].
 pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;
@@ -82,6 +90,7 @@ pub struct Row {
 pub struct Metrics {
     suppressions: &'static [&'static str],
     routes: Children<String, RouteMetrics>,
+    learned: Children<String, LearnedMetrics>,
     breakers: Children<(String, String), BreakerMetrics>,
     upstreams: Children<String, UpstreamMetrics>,
     endpoints: Children<(String, String), EndpointMetrics>,
@@ -117,6 +126,7 @@ impl Metrics {
         Self {
             suppressions,
             routes: Mutex::default(),
+            learned: Mutex::default(),
             breakers: Mutex::default(),
             upstreams: Mutex::default(),
             endpoints: Mutex::default(),
@@ -134,6 +144,11 @@ impl Metrics {
         let mut routes = locked(&self.routes);
         let new = || Arc::new(RouteMetrics::new(self.suppressions));
         Arc::clone(routes.entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// The numbers of a route's learned rate.
+    pub fn learned(&self, route: &str) -> Arc<LearnedMetrics> {
+        Arc::clone(locked(&self.learned).entry(route.to_owned()).or_default())
     }
 
     /// The numbers of the circuit between a route and an upstream.
@@ -166,7 +181,13 @@ impl Metrics {
     /// Stops exposing a route and its circuits. Requests still under way count into what they hold.
     pub fn forget_route(&self, name: &str) {
         locked(&self.routes).remove(name);
+        self.forget_learned(name);
         locked(&self.breakers).retain(|(route, _), _| route != name);
+    }
+
+    /// Stops exposing the learned rate of a route.
+    pub fn forget_learned(&self, route: &str) {
+        locked(&self.learned).remove(route);
     }
 
     /// Stops exposing the circuit between a route and an upstream.
@@ -274,6 +295,7 @@ impl Metrics {
     fn collect(&self, samples: &mut Samples, process: &Process) {
         match samples.family().scope() {
             Scope::Route => emit_named(&self.routes, samples),
+            Scope::Learned => emit_named(&self.learned, samples),
             Scope::Breaker => emit_paired(&self.breakers, samples),
             Scope::Upstream => emit_named(&self.upstreams, samples),
             Scope::Endpoint => emit_paired(&self.endpoints, samples),

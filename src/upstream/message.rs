@@ -18,7 +18,7 @@ pub struct Message<'a, B> {
 }
 
 /// The most fields that an attempt has of its own.
-const OWN_MAX: usize = 6;
+const OWN_MAX: usize = 8;
 
 /// Fields that are one attempt's own, such as the time that it has left. They stand in the place of
 /// those of the same name.

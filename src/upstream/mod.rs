@@ -30,7 +30,9 @@ use self::endpoint::Endpoint;
 use self::set::{EndpointSet, Spec};
 use crate::clock;
 use crate::config::upstream::Upstream as Settings;
+use crate::gate::{Adaptive, Gate};
 use crate::policy::Mode;
+use crate::policy::concurrency;
 use crate::policy::ejection;
 use crate::policy::load_balancing::{Chance, Policy};
 use crate::policy::outcome::Outcome;
@@ -62,6 +64,8 @@ pub struct State {
     pub connections: Arc<Connections>,
     /// Its metrics.
     pub metrics: Arc<UpstreamMetrics>,
+    /// Its adaptive limit, and who waits for it.
+    pub gate: Arc<Gate<Adaptive>>,
     budget: Shared<Budget>,
     turn: AtomicUsize,
     /// What is known of each name, so that a reload does not forget the last good answer.
@@ -75,8 +79,11 @@ pub struct State {
 impl State {
     /// A state with no endpoint yet.
     #[must_use]
-    pub fn new(metrics: Arc<UpstreamMetrics>) -> Self {
+    pub fn new(metrics: Arc<UpstreamMetrics>, concurrency: &concurrency::Settings) -> Self {
+        // How many tiers there are is told before the first request.
+        let gate = Gate::adaptive(concurrency, 1, clock::now());
         Self {
+            gate: Arc::new(gate),
             endpoints: ArcSwap::default(),
             connections: Arc::default(),
             metrics,
@@ -99,6 +106,13 @@ impl Upstream {
         };
         let chance = Chance { random: fastrand::f64(), turn, hash };
         self.state.endpoints.load().choose(&self.settings, tried, chance, now)
+    }
+
+    /// Whether there is an endpoint that can be chosen and is not among these.
+    #[must_use]
+    pub fn has_other(&self, tried: &[u64], now: Instant) -> bool {
+        let set = self.state.endpoints.load();
+        set.endpoints.iter().any(|e| !tried.contains(&e.id) && e.available(now))
     }
 
     /// Waits until every name of the upstream has been answered, or refused, once.

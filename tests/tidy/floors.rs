@@ -15,7 +15,7 @@ pub(crate) struct Place {
 }
 
 /// On the top floor the parts of the process may know each other.
-const TOP: u8 = 9;
+const TOP: u8 = 10;
 
 const SHELL: &[&str] = &[
     "bytes",
@@ -49,9 +49,10 @@ pub(crate) const HOUSE: &[Place] = &[
         floor: 3,
         crates: &["prometheus", "tracing", "tracing_subscriber"],
     },
+    Place { module: "gate", floor: 4, crates: &[] },
     Place {
         module: "upstream",
-        floor: 4,
+        floor: 5,
         crates: &[
             "arc_swap",
             "bytes",
@@ -73,12 +74,21 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place {
         module: "snapshot",
-        floor: 5,
-        crates: &["arc_swap", "bytes", "foldhash", "http", "regex", "tracing"],
+        floor: 6,
+        crates: &[
+            "arc_swap",
+            "bytes",
+            "dashmap",
+            "foldhash",
+            "http",
+            "regex",
+            "tokio::sync",
+            "tracing",
+        ],
     },
     Place {
         module: "proxy",
-        floor: 6,
+        floor: 7,
         crates: &[
             "arc_swap",
             "bytes",
@@ -97,11 +107,11 @@ pub(crate) const HOUSE: &[Place] = &[
             "tracing",
         ],
     },
-    Place { module: "server", floor: 7, crates: SHELL },
-    Place { module: "explain", floor: 7, crates: &["http", "serde", "serde_json"] },
-    Place { module: "protect", floor: 7, crates: &["tracing"] },
-    Place { module: "watch", floor: 7, crates: &["notify", "tokio", "tracing"] },
-    Place { module: "admin", floor: 8, crates: SHELL },
+    Place { module: "server", floor: 8, crates: SHELL },
+    Place { module: "explain", floor: 8, crates: &["http", "serde", "serde_json"] },
+    Place { module: "protect", floor: 8, crates: &["tracing"] },
+    Place { module: "watch", floor: 8, crates: &["notify", "tokio", "tracing"] },
+    Place { module: "admin", floor: 9, crates: SHELL },
     Place { module: "app", floor: TOP, crates: &["*"] },
     Place { module: "check", floor: TOP, crates: &[] },
     Place { module: "command", floor: TOP, crates: &["*"] },

@@ -3,9 +3,10 @@
 use super::super::pattern::{is_path, is_token};
 use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
+use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::{Mode, mirror, retry, timeout};
+use crate::policy::{Mode, bulkhead, concurrency, mirror, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
 use crate::units::{ByteSize, Factor, Period, Ratio};
 
@@ -19,6 +20,10 @@ const LEAST_WINDOW: Period = Period::from_secs(1);
 const MOST_WINDOW: Period = Period::from_secs(3600);
 /// The most trials in flight at once while a circuit is half open.
 const MOST_TRIALS: u32 = 100;
+/// The most requests in flight that a limit can be set to: each holds memory.
+const MOST_CONCURRENT: u32 = 100_000;
+/// The longest wait in a queue: who waits longer was forgotten by its caller.
+const MOST_WAIT: Period = Period::from_secs(60);
 /// The most results in a row that a health check can wait for.
 const MOST_CHECKS: u32 = 100;
 
@@ -130,7 +135,17 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
         let path = format!("{at}.burst");
         check.problem(&path, "is 0, so that nothing could pass; write 1 or more");
     }
+    if settings.rate.is_none() && !settings.learn_from_429 {
+        let message = "is missing; write how many requests may pass, such as 100/s, or \
+                       `learn_from_429: true` to find out what the upstream allows";
+        check.problem(&format_args!("{at}.rate"), message);
+    }
     match &settings.key {
+        Some(_) if settings.learn_from_429 => check.conflict(
+            &format_args!("{at}.key"),
+            "cannot be used with `learn_from_429`, which learns what the upstream allows all of \
+             them together; write a route for each",
+        ),
         Some(HashOn::Cookie(_)) => check.problem(
             &format_args!("{at}.key"),
             "cannot be a cookie, which a client changes at will; write header:<name> or client_ip",
@@ -148,6 +163,40 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
             check.conflict(&format_args!("{at}.max_wait"), message);
         }
         OnLimit::Wait | OnLimit::Reject => {}
+    }
+}
+
+pub(super) fn concurrency(check: &mut Check<'_>, at: At<'_>, settings: &concurrency::Settings) {
+    let concurrency::Settings { min, max, initial, .. } = settings;
+    check.range(&format_args!("{at}.min"), *min, 1, MOST_CONCURRENT);
+    check.range(&format_args!("{at}.max"), *max, 1, MOST_CONCURRENT);
+    if min > max {
+        let message = format!("is {min}, more than `max`, {max}");
+        check.conflict(&format_args!("{at}.min"), message);
+    } else if initial < min || initial > max {
+        let message = format!("is {initial}; it must be from `min`, {min}, to `max`, {max}");
+        check.conflict(&format_args!("{at}.initial"), message);
+    }
+    queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+pub(super) fn bulkhead(check: &mut Check<'_>, at: At<'_>, settings: &bulkhead::Settings) {
+    check.range(&format_args!("{at}.max_concurrent"), settings.max_concurrent, 1, MOST_CONCURRENT);
+    queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+fn queue(check: &mut Check<'_>, at: At<'_>, settings: &queue::Settings) {
+    if let Length::Count(count) = settings.max {
+        check.range(&format_args!("{at}.max"), count, 0, MAX_LENGTH);
+    }
+    let waits = settings.max != Length::Count(0);
+    if waits && settings.max_wait.is_zero() {
+        let message = "is 0, so that nobody could wait; write `max: 0` for no queue";
+        check.conflict(&format_args!("{at}.max_wait"), message);
+    }
+    if settings.max_wait > MOST_WAIT {
+        let message = format!("is {}; it must be {MOST_WAIT} or less", settings.max_wait);
+        check.problem(&format_args!("{at}.max_wait"), message);
     }
 }
 
@@ -173,7 +222,7 @@ pub(super) fn load_balancing(
     }
 }
 
-fn hash_on(check: &mut Check<'_>, at: At<'_>, key: &HashOn) {
+pub(super) fn hash_on(check: &mut Check<'_>, at: At<'_>, key: &HashOn) {
     if let HashOn::Header(name) | HashOn::Cookie(name) = key
         && !is_token(name)
     {

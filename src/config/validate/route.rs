@@ -6,7 +6,7 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{At, Check, Names, each, policy};
+use super::{At, Check, Names, each, fallback, policy, priority};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -39,11 +39,12 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
         self::rewrite(check, &format_args!("{at}.rewrite"), rewrite, &route.matches);
     }
     mirror_target(check, at, route, names);
-    policies(check, at, route);
+    fallback::chain(check, at, route, names);
+    policies(check, at, route, names);
 }
 
 /// The rules of what can also stand under `defaults.route`.
-pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route) {
+pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
     header_ops(check, &format_args!("{at}.headers.request"), &route.headers.request);
     header_ops(check, &format_args!("{at}.headers.response"), &route.headers.response);
     policy::timeouts(check, &format_args!("{at}.timeouts"), &route.timeouts);
@@ -55,6 +56,15 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route) {
     }
     if let Some(settings) = &route.rate_limit {
         policy::rate_limit(check, &format_args!("{at}.rate_limit"), settings);
+    }
+    if let Some(settings) = &route.cache {
+        fallback::cache(check, &format_args!("{at}.cache"), settings);
+    }
+    if let Some(settings) = &route.bulkhead {
+        policy::bulkhead(check, &format_args!("{at}.bulkhead"), settings);
+    }
+    if let Some(tier) = &route.priority {
+        priority::known(check, &format_args!("{at}.priority"), tier, names.tiers);
     }
 }
 
@@ -98,7 +108,7 @@ fn mirror_target(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names
     }
 }
 
-fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
+pub(super) fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
     if !names.upstreams.contains(name) {
         let meant = nearest(name, names.upstreams.iter().copied());
         check.problem_like(path, format!("there is no upstream `{name}`"), meant);

@@ -68,6 +68,7 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     if let Some(settings) = &upstream.health_check {
         policy::health_check(check, &format_args!("{at}.health_check"), settings);
     }
+    policy::concurrency(check, &format_args!("{at}.concurrency"), &upstream.concurrency);
     let budget = &upstream.retry_budget;
     if budget.burst < Period::from_secs(1) {
         let path = format!("{at}.retry_budget.burst");

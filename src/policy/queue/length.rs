@@ -19,8 +19,9 @@ pub enum Length {
 
 /// The least length that a share of the limit stands for. Requests arrive in bunches, and twice a
 /// small limit is shorter than these are: of a tier that asks for three quarters of four workers,
-/// one request in a thousand finds more than ten others waiting.
-pub const LEAST: u32 = 16;
+/// one request in a thousand finds more than ten others waiting, and once in a while a tier would
+/// be refused that has its places.
+pub const LEAST: u32 = 32;
 
 const WANTED: &str = "a number such as 16, or a share of the limit such as 200%";
 

@@ -100,8 +100,8 @@ fn the_settings_are_those_of_the_contract() {
 #[test]
 fn a_share_follows_the_limit_within_bounds() {
     let length = Length::Share(Factor::percent(200));
-    let lengths = [1, 8, 9, 20, 1000, 1_000_000].map(|limit| length.of(limit));
-    assert_eq!(lengths, [16, 16, 18, 40, 2000, MAX_LENGTH as usize]);
+    let lengths = [1, 16, 17, 20, 1000, 1_000_000].map(|limit| length.of(limit));
+    assert_eq!(lengths, [32, 32, 34, 40, 2000, MAX_LENGTH as usize]);
     assert_eq!(Length::Share(Factor::percent(0)).of(100), 0);
     assert_eq!(Length::Count(3).of(100), 3);
     assert_eq!(Length::Count(u32::MAX).of(100), MAX_LENGTH as usize);

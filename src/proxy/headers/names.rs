@@ -19,6 +19,13 @@ names! {
     SHED = "x-outrigger-shed";
     /// `1` on a copy of a request, sent beside it to another upstream.
     MIRROR = "x-outrigger-mirror";
+    /// On failures that a proxy passes on after its own retries: those of the caller's proxy would
+    /// multiply them.
+    TRIED = "x-outrigger-tried";
+    /// On an answer that a link of the fallback chain made: which one.
+    FALLBACK = "x-outrigger-fallback";
+    /// What a cache had to do with an answer (RFC 9211).
+    CACHE_STATUS = "cache-status";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).
@@ -31,6 +38,8 @@ names! {
     GRPC_TIMEOUT = "grpc-timeout";
     /// The tier of importance that the caller asks for.
     PRIORITY = "x-priority";
+    /// How near the upstream is to its limit, 1 to 3, so that it can leave out optional work.
+    BROWNOUT = "x-brownout";
     /// The identifier that a request carries through a chain of services.
     REQUEST_ID = "x-request-id";
     /// A gRPC call's status code.

@@ -57,6 +57,8 @@ impl Fields {
     pub const ATTEMPTS: Self = Self(1 << 19);
     /// `x-request-id`.
     pub const REQUEST_ID: Self = Self(1 << 20);
+    /// `x-priority`.
+    pub const PRIORITY: Self = Self(1 << 21);
 
     /// Both sets together.
     #[must_use]
@@ -80,6 +82,7 @@ impl Fields {
             7 if name == "upgrade" => Self::UPGRADE,
             10 if name == "connection" => Self::CONNECTION,
             10 if name == "keep-alive" => Self::KEEP_ALIVE,
+            10 if name == "x-priority" => Self::PRIORITY,
             12 if name == "content-type" => Self::TYPE,
             12 if name == "x-request-id" => Self::REQUEST_ID,
             12 if name == "grpc-timeout" => Self::DEADLINE,

@@ -1,4 +1,4 @@
-//! The numbers of one route, circuit, upstream, endpoint, listener or worker.
+//! The numbers of one route, circuit, upstream, endpoint or listener.
 //!
 //! Each is resolved by name once, when a configuration is compiled, and is then plain atomics
 //! behind an `Arc`: places in fixed arrays, no map, no hash, no lock. A request costs a route five
@@ -10,9 +10,11 @@
 
 use std::time::Duration;
 
-use super::cell::{Counter, Elapsed, Level, Measure};
+use super::cell::{Counter, Level, Measure};
+use super::fallback::FallbackMetrics;
 use super::family::Family;
 use super::latency::{Latency, NARROW, WIDE};
+use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
 use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
@@ -43,11 +45,16 @@ pub enum Would {
     RateLimit,
     /// The attempt would have been made again.
     Retry,
+    /// The upstream's limit would have made the request wait, or refused it.
+    Concurrency,
+    /// The route's bulkhead would have made the request wait, or refused it.
+    Bulkhead,
 }
 
 impl Would {
     /// Every policy, in the order of declaration.
-    pub const ALL: [Self; 3] = [Self::CircuitBreaker, Self::RateLimit, Self::Retry];
+    pub const ALL: [Self; 5] =
+        [Self::CircuitBreaker, Self::RateLimit, Self::Retry, Self::Concurrency, Self::Bulkhead];
 
     /// The spelling in labels and logs.
     #[must_use]
@@ -56,6 +63,8 @@ impl Would {
             Self::CircuitBreaker => "circuit_breaker",
             Self::RateLimit => "rate_limit",
             Self::Retry => "retry",
+            Self::Concurrency => "concurrency",
+            Self::Bulkhead => "bulkhead",
         }
     }
 }
@@ -67,6 +76,10 @@ pub struct RouteMetrics {
     pub in_flight: Level,
     /// Attempts beyond the first of a request.
     pub retries: Counter,
+    /// The fallback chain and what is kept for it.
+    pub fallback: FallbackMetrics,
+    /// Its bulkhead.
+    pub bulkhead: BulkheadMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
@@ -81,6 +94,8 @@ impl RouteMetrics {
         Self {
             in_flight: Level::default(),
             retries: Counter::default(),
+            fallback: FallbackMetrics::default(),
+            bulkhead: BulkheadMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
@@ -160,7 +175,10 @@ impl Emit for RouteMetrics {
                     samples.occurred(owner, policy.as_str(), counter.get());
                 }
             }
-            _ => {}
+            _ => {
+                self.bulkhead.emit(owner, samples);
+                self.fallback.emit(owner, samples);
+            }
         }
     }
 }
@@ -288,6 +306,8 @@ pub struct UpstreamMetrics {
     pub ejections: Counter,
     /// Ejections that observe mode would have made.
     pub would_eject: Counter,
+    /// Its adaptive limit.
+    pub places: LimitMetrics,
     results: [Counter; RESULTS.len()],
     duration: Latency<15>,
 }
@@ -305,6 +325,7 @@ impl Default for UpstreamMetrics {
             endpoints_unhealthy: Level::default(),
             ejections: Counter::default(),
             would_eject: Counter::default(),
+            places: LimitMetrics::default(),
             results: Default::default(),
             duration: Latency::new(&WIDE),
         }
@@ -355,7 +376,7 @@ impl Emit for UpstreamMetrics {
             Family::UpstreamWouldEject => {
                 samples.counter(owner, None, self.would_eject.get() as f64);
             }
-            _ => {}
+            _ => self.places.emit(owner, samples),
         }
     }
 }
@@ -468,30 +489,6 @@ impl Emit for ListenerMetrics {
                     samples.occurred(owner, reason.as_str(), counter.get());
                 }
             }
-            _ => {}
-        }
-    }
-}
-
-/// The numbers of a worker thread.
-#[derive(Debug, Default)]
-pub struct WorkerMetrics {
-    /// Time for which it ran tasks.
-    pub busy: Elapsed,
-    /// Open connections that it serves.
-    pub connections: Level,
-    /// How late its last timer fired, seconds.
-    pub delay: Measure,
-    /// The pressure of its lateness, 0 to 1.
-    pub pressure: Measure,
-}
-
-impl Emit for WorkerMetrics {
-    fn emit(&self, owner: &[&str], samples: &mut Samples) {
-        match samples.family() {
-            Family::WorkerBusy => samples.counter(owner, None, self.busy.seconds()),
-            Family::WorkerConnections => samples.gauge(owner, None, self.connections.get() as f64),
-            Family::WorkerDelay => samples.gauge(owner, None, self.delay.get()),
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ use prometheus::proto::MetricType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Route,
+    Learned,
     Breaker,
     Upstream,
     Endpoint,
@@ -75,6 +76,28 @@ families! {
             "Decisions on which a policy in observe mode would have acted.";
         Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
             "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
+        RouteFallbacks = COUNTER "outrigger_route_fallbacks_total" ["route" "link"]
+            "Failed requests by the link of the fallback chain that answered; none if none could.";
+        RouteCacheEvents = COUNTER "outrigger_route_cache_events_total" ["route" "event"]
+            "Answers kept for fallback, and what became of them.";
+        RouteCacheBytes = GAUGE "outrigger_route_cache_bytes" ["route"]
+            "Bytes of the answers that are kept for fallback.";
+        RouteCacheAnswers = GAUGE "outrigger_route_cache_answers" ["route"]
+            "Answers that are kept for fallback.";
+        BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
+            "The most requests of the route that its bulkhead lets be in flight.";
+        BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]
+            "Requests that hold a place in the route's bulkhead.";
+        BulkheadWaiting = GAUGE "outrigger_route_bulkhead_queue_length" ["route"]
+            "Requests that wait for a place in the route's bulkhead.";
+    }
+    Learned {
+        LearnedRate = GAUGE "outrigger_route_learned_rate" ["route"]
+            "Requests a second that may be sent, as learned; absent while none is limited.";
+        LearnedWaiting = GAUGE "outrigger_route_learned_rate_queue_length" ["route"]
+            "Requests that wait for their turn under the learned rate.";
+        LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
+            "Attempts that the upstream refused because it gets too many.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]
@@ -104,6 +127,20 @@ families! {
             "Endpoints that were taken out of the choice because they failed.";
         UpstreamWouldEject = COUNTER "outrigger_upstream_would_eject_total" ["upstream"]
             "Ejections that the policy in observe mode would have made.";
+        LimitPlaces = GAUGE "outrigger_upstream_concurrency_limit" ["upstream"]
+            "The most requests that the adaptive limit lets be in flight.";
+        LimitInFlight = GAUGE "outrigger_upstream_concurrency_in_flight" ["upstream"]
+            "Requests that hold a place under the adaptive limit.";
+        LimitWaiting = GAUGE "outrigger_upstream_queue_length" ["upstream"]
+            "Requests that wait for a place under the adaptive limit.";
+        LimitBaseline = GAUGE "outrigger_upstream_baseline_seconds" ["upstream"]
+            "Time to the head of an answer while nothing queues, of the recent mix of routes.";
+        LimitRatio = GAUGE "outrigger_upstream_latency_ratio" ["upstream"]
+            "Latency in the last round at the limit, as a multiple of the baselines.";
+        LimitPressure = GAUGE "outrigger_upstream_refused_share" ["upstream"]
+            "Share of the requests that found no free place which was refused lately, 0 to 1.";
+        LimitThreshold = GAUGE "outrigger_upstream_shed_threshold" ["upstream"]
+            "Levels that are refused at once, from the bottom; each tier has 128. 0 = none.";
     }
     Endpoint {
         EndpointAttempts = COUNTER "outrigger_endpoint_attempts_total"

@@ -32,6 +32,11 @@ fn scenario() -> Metrics {
         route.in_flight.inc();
     }
     route.in_flight.dec();
+    route.bulkhead.limit.set(8);
+    let learned = metrics.learned("orders");
+    learned.rate.set(48.5);
+    learned.waiting.set(2);
+    learned.throttles.inc();
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
@@ -41,6 +46,10 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.fallback.answered(FallbackLink::Stale);
+    route.fallback.cache(CacheEvent::Kept, 2);
+    route.fallback.cache_bytes.set(1300);
+    route.fallback.cache_answers.set(2);
     let breaker = metrics.breaker("orders", "stock");
     breaker.entered(BreakerState::Open);
     breaker.entered(BreakerState::HalfOpen);
@@ -54,6 +63,10 @@ fn scenario() -> Metrics {
     upstream.endpoints_available.set(2);
     upstream.endpoints_ejected.set(1);
     upstream.ejections.inc();
+    upstream.places.limit.set(20);
+    upstream.places.in_flight.set(3);
+    upstream.places.baseline.set(0.01);
+    upstream.places.ratio.set(1.0);
     upstream.ended(&outcome(End::Answer { status: 200, grpc: None }, 3));
     upstream.ended(&outcome(End::PerTryTimeout, 250));
     upstream.cancelled();

@@ -7,8 +7,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use crate::policy::priority::{COHORTS, Level, Usage};
-use crate::policy::queue::{Arrival, Entered, Leave, Next, Pace, Ticket, WaitQueue};
+use crate::policy::queue::{Arrival, Discipline, Entered, Leave, Next, Pace, Ticket, WaitQueue};
+use crate::policy::shedding::{Line, Lot, Shedding, Standing};
+
+/// How many tiers of importance there are.
+const TIERS: usize = 4;
 
 /// A seeded generator of numbers in `[0, 1)` (xorshift64*).
 pub(super) struct Rng(u64);
@@ -183,8 +186,6 @@ enum Event {
     Leave(usize),
     /// A request's deadline.
     Deadline(usize),
-    /// Use fades and is compared.
-    Tick,
 }
 
 struct Request {
@@ -199,6 +200,8 @@ struct Request {
 struct World<'a> {
     scenario: &'a Scenario<'a>,
     rng: Rng,
+    /// Apart, so that the load is the same whoever draws lots.
+    lots: Rng,
     start: Instant,
     now: u64,
     events: BinaryHeap<Reverse<Due>>,
@@ -210,7 +213,7 @@ struct World<'a> {
     busy: usize,
     limiter: Limiter,
     queue: WaitQueue,
-    usage: Usage,
+    shedding: Shedding,
     routes: Vec<RouteSlot>,
     report: Report,
 }
@@ -227,6 +230,7 @@ impl<'a> World<'a> {
         Self {
             scenario,
             rng: Rng::new(scenario.seed),
+            lots: Rng::new(!scenario.seed),
             start,
             now: 0,
             events: BinaryHeap::new(),
@@ -237,7 +241,7 @@ impl<'a> World<'a> {
             busy: 0,
             limiter,
             queue: WaitQueue::new(start),
-            usage: Usage::new(start),
+            shedding: Shedding::new(start),
             routes,
             report,
         }
@@ -269,7 +273,6 @@ impl<'a> World<'a> {
 
     fn run(mut self) -> Report {
         self.after(0.0, Event::Arrive);
-        self.after(1.0, Event::Tick);
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             self.now = at;
             match event {
@@ -277,17 +280,9 @@ impl<'a> World<'a> {
                 Event::Done(id) => self.done(id),
                 Event::Leave(id) => self.leave(id),
                 Event::Deadline(id) => self.deadline(id),
-                Event::Tick => self.tick(),
             }
         }
         self.report
-    }
-
-    fn tick(&mut self) {
-        self.usage.tick(self.instant());
-        if self.seconds() < self.scenario.length {
-            self.after(1.0, Event::Tick);
-        }
     }
 
     fn arrive(&mut self) {
@@ -311,14 +306,20 @@ impl<'a> World<'a> {
         self.after(self.scenario.deadline, Event::Deadline(id));
         let Some(settings) = &self.scenario.settings else { return self.send(id) };
         if self.queue.is_empty() && self.limiter.try_acquire(settings, self.instant()) {
+            self.shedding.passed();
             return self.send(id);
         }
-        let cohort = match work.caller {
-            Some(caller) => self.usage.cohort(caller),
-            None => (self.rng.unit() * COHORTS as f64) as usize,
-        };
+        let lot = work.caller.map_or_else(|| Lot::Drawn(self.draw()), Lot::Caller);
+        let level = self.shedding.level(Standing { tier: work.tier, lot });
+        let pace = self.pace(settings);
+        let line = Line { waiting: self.queue.len(), limit: pace.limit };
+        let priority = settings.queue.discipline == Discipline::Priority;
+        if priority && !self.shedding.admit(level, TIERS, line, self.instant()) {
+            self.queue.note_refused(level, pace, self.instant());
+            return self.end(id, Fate::Rejected);
+        }
         let arrival = Arrival {
-            level: Level::new(work.tier, cohort),
+            level,
             deadline: Some(self.instant() + Duration::from_secs_f64(self.scenario.deadline)),
             expected: self
                 .routes
@@ -326,10 +327,10 @@ impl<'a> World<'a> {
                 .and_then(|r| self.limiter.expected(*r))
                 .unwrap_or_default(),
         };
-        let pace = self.pace(settings);
         match self.queue.enter(&settings.queue, pace, arrival, self.instant()) {
             Entered::Waiting { ticket, until, why, displaced } => {
                 if let Some(displaced) = displaced {
+                    self.shedding.refused();
                     self.end(self.waiting[displaced.index()], Fate::Rejected);
                 }
                 self.waiting.resize(self.waiting.len().max(ticket.index() + 1), 0);
@@ -339,8 +340,16 @@ impl<'a> World<'a> {
                 let until = until.saturating_duration_since(self.start).as_nanos() as u64;
                 self.at(until, Event::Leave(id));
             }
-            Entered::Full | Entered::Hopeless => self.end(id, Fate::Rejected),
+            Entered::Full => {
+                self.shedding.refused();
+                self.end(id, Fate::Rejected);
+            }
+            Entered::Hopeless => self.end(id, Fate::Rejected),
         }
+    }
+
+    fn draw(&mut self) -> u64 {
+        (self.lots.unit() * (1u64 << 53) as f64) as u64
     }
 
     fn send(&mut self, id: usize) {
@@ -428,6 +437,9 @@ impl<'a> World<'a> {
         };
         let (why, pace, now) = (self.requests[id].why, self.pace(settings), self.instant());
         if !self.requests[id].ended && self.queue.expire(ticket, why, pace, now) {
+            if why == Leave::Waited {
+                self.shedding.refused();
+            }
             self.end(id, Fate::Rejected);
         }
     }
@@ -452,7 +464,10 @@ impl<'a> World<'a> {
         let (arrived, Work { tier, caller, .. }) = (request.arrived, request.work);
         self.report.ends.push(Ended { arrived, ended, fate, tier, caller });
         if let (Some(caller), Fate::Good) = (caller, fate) {
-            self.usage.add(caller, Duration::from_secs_f64(request.work.service));
+            let standing = Standing { tier, lot: Lot::Caller(caller) };
+            let busy = Duration::from_secs_f64(request.work.service);
+            let now = self.start + Duration::from_nanos(self.now);
+            self.shedding.used(standing, busy, now);
         }
     }
 }

@@ -278,8 +278,8 @@ fn every_discipline_bounds_the_wait() {
         let report = scenario.run();
         assert!(report.used(400.0, 7.0, 12.0) > 0.95, "{discipline:?}");
         let p99 = report.quantile(0.99, 7.0, 12.0);
-        // The plain queue is as long as it may be, sixteen places.
-        let most = if discipline == Discipline::Fifo { 0.06 } else { 0.03 };
+        // The plain queue is as long as it may be, thirty-two places of 2.5 ms.
+        let most = if discipline == Discipline::Fifo { 0.1 } else { 0.03 };
         assert!(p99 <= most, "{discipline:?}: p99 of {p99} s");
     }
 }

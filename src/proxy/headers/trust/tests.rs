@@ -1,3 +1,4 @@
+use super::super::names::PRIORITY;
 use super::super::tests::{lines, map};
 use super::*;
 
@@ -17,7 +18,7 @@ fn what_steers_us_is_removed_and_the_rest_stays() {
         ("grpc-previous-rpc-attempts", "1"),
         ("host", "a"),
     ]);
-    strip_untrusted(&mut headers);
+    strip_untrusted(&mut headers, &PRIORITY);
     assert_eq!(
         lines(&headers),
         [
