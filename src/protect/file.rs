@@ -34,8 +34,8 @@ impl Kept {
         std::str::from_utf8(self.text.get(..read)?).ok()
     }
 
-    /// What it says now, up to a size, read so much at a time and no further than the text so far is
-    /// worth reading on.
+    /// What it says now, up to a size, read so much at a time and no further than the text so far
+    /// is worth reading on.
     pub(super) fn read_while(
         &mut self,
         step: usize,

@@ -63,7 +63,7 @@ async fn service() -> Service {
 fn config(service: &Service, runtime: &str) -> String {
     format!(
         "runtime: {{ workers: 1, {runtime} }}\n\
-         upstreams: {{ u: {{ endpoints: [\"{}\"] }} }}\n\
+         upstreams: {{ u: {{ endpoints: [\"{}\"], concurrency: {{ mode: off }} }} }}\n\
          routes: [{{ name: r, upstream: u, timeouts: {{ total: 1h }} }}]\n",
         service.address
     )
