@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -46,6 +47,7 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.copied(Copied::Sent);
     route.fallback.answered(FallbackLink::Stale);
     route.fallback.cache(CacheEvent::Kept, 2);
     route.fallback.cache_bytes.set(1300);
