@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -33,7 +34,6 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
-    route.copied(crate::policy::mirror::Copied::Sent);
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
@@ -50,6 +50,7 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.copied(Copied::Sent);
     route.fallback.answered(FallbackLink::Stale);
     route.fallback.cache(CacheEvent::Kept, 2);
     route.fallback.cache_bytes.set(1300);
