@@ -109,7 +109,6 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place { module: "server", floor: 8, crates: SHELL },
     Place { module: "explain", floor: 8, crates: &["http", "serde", "serde_json"] },
-    Place { module: "protect", floor: 8, crates: &["tracing"] },
     Place { module: "watch", floor: 8, crates: &["notify", "tokio", "tracing"] },
     Place { module: "admin", floor: 9, crates: SHELL },
     Place { module: "protect", floor: 8, crates: &["tracing"] },

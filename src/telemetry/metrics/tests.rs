@@ -24,6 +24,13 @@ fn outcome(end: End, millis: u64) -> Outcome {
     Outcome { end, unsent: false, latency, hint: None, peer_shed: false }
 }
 
+fn learned(metrics: &Metrics) {
+    let learned = metrics.learned("orders");
+    learned.rate.set(48.5);
+    learned.waiting.set(2);
+    learned.throttles.inc();
+}
+
 /// Two routes, one of them idle, two upstreams, and at least one sample of every metric.
 fn scenario() -> Metrics {
     let metrics = Metrics::new(CAUSES);
@@ -37,10 +44,7 @@ fn scenario() -> Metrics {
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
-    let learned = metrics.learned("orders");
-    learned.rate.set(48.5);
-    learned.waiting.set(2);
-    learned.throttles.inc();
+    learned(&metrics);
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
