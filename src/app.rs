@@ -249,7 +249,9 @@ fn bind(to: &Bind, what: &str) -> Result<Socketed, StartError> {
 
 /// The accept queue of a listener, where it can be watched.
 fn queue(socket: &Socketed) -> Option<Queue> {
-    Some(Queue { inode: socket.inode()?, backlog: accept::BACKLOG.unsigned_abs() })
+    let Socketed::Tcp(_, address) = socket else { return None };
+    let (inode, backlog) = (socket.inode()?, accept::BACKLOG.unsigned_abs());
+    Some(Queue { inode, v6: address.is_ipv6(), backlog })
 }
 
 fn address(socket: &Socketed) -> Address {

@@ -9,7 +9,7 @@
 //! | floor | module | what it is |
 //! |---|---|---|
 //! | 8 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
-//! | 7 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, the operator, the file, shortages |
+//! | 7 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
 //! | 6 | [`proxy`] | the data path: the way of a request |
 //! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
 //! | 4 | [`upstream`] | endpoints, connections, names, health |

@@ -1,7 +1,7 @@
 //! Measures, a few times a second, what the process is running short of, and tells the data path.
 //!
 //! Runs on the control runtime. A look costs some dozen small reads of files that stay open, in all
-//! about 50 us, and no file is opened after the start, so that it goes on seeing when there is no
+//! about 0.2 ms, and no file is opened after the start, so that it goes on seeing when there is no
 //! descriptor left. Where the kernel does not tell (no procfs, no limit), a resource is not watched
 //! and never short. How late the workers are they measure themselves; here they are only asked.
 //!

@@ -39,8 +39,9 @@ impl Default for Admin {
 pub struct Runtime {
     /// Data-path threads: a number, or `auto` for the CPU quota of the cgroup, at least 1.
     pub workers: Workers,
-    /// Refuse work before the container is killed: `auto` for 80 % of the cgroup's limit or, without
-    /// one, of the machine; a size for the process's own resident memory; null = never for memory.
+    /// Refuse work before the container is killed: `auto` for 80 % of the cgroup's limit or,
+    /// without one, of the machine; a size for the process's own resident memory; null = never for
+    /// memory.
     pub max_memory: Option<MaxMemory>,
     /// What happens between SIGTERM and the end.
     pub drain: Drain,

@@ -85,7 +85,7 @@ pub struct Request {
     pub is_retry: bool,
     /// An attempt of it was a trial of a circuit.
     pub trial: bool,
-    /// The proxy is short of something, or somebody waits for a connection to the mirror.
+    /// The proxy is short of something, or the mirror has all that it can take from others.
     pub short: bool,
 }
 
@@ -98,7 +98,7 @@ pub enum Skip {
     Retry,
     /// It was a trial of a circuit.
     Trial,
-    /// The proxy is short of something, or connections to the mirror are.
+    /// The proxy is short of something, or the mirror has enough to do.
     Overload,
     /// Its body is too large, or was not whole when its answer came.
     Body,

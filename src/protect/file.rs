@@ -7,6 +7,9 @@ use std::path::Path;
 /// The most that is read of a file; the longest in use here, a container's statistics, has 2 KiB.
 const READ_MAX: usize = 16 * 1024;
 
+/// How much the kernel is asked for at once: what it has ready at a time.
+pub(super) const STEP: usize = 4096;
+
 /// A file that stays open, so that reading it needs no descriptor when there is none left.
 pub(super) struct Kept {
     file: File,
@@ -20,7 +23,7 @@ impl Kept {
 
     /// What it says now.
     pub(super) fn read(&mut self) -> Option<&str> {
-        self.read_while(READ_MAX, |_| true)
+        self.read_while(STEP, READ_MAX, |_| true)
     }
 
     /// What it says now in a part, which may be cut short.
@@ -31,13 +34,18 @@ impl Kept {
         std::str::from_utf8(self.text.get(..read)?).ok()
     }
 
-    /// What it says now, up to a size, and no further than the text so far is worth reading on.
-    pub(super) fn read_while(&mut self, most: usize, on: impl Fn(&str) -> bool) -> Option<&str> {
-        const STEP: usize = 4096;
+    /// What it says now, up to a size, read so much at a time and no further than the text so far
+    /// is worth reading on.
+    pub(super) fn read_while(
+        &mut self,
+        step: usize,
+        most: usize,
+        on: impl Fn(&str) -> bool,
+    ) -> Option<&str> {
         self.text.clear();
         loop {
             let from = self.text.len();
-            self.text.resize(from + STEP, 0);
+            self.text.resize(from + step, 0);
             let read = self.file.read_at(self.text.get_mut(from..)?, from as u64).ok()?;
             self.text.truncate(from + read);
             let so_far = std::str::from_utf8(&self.text).ok()?;

@@ -21,10 +21,10 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
 /// The proxy's own protection: refuses with 503 when it is so short of something that the request's
-/// tier, of so many, is not served.
-pub fn protect(ctx: &Context, tiers: usize) -> Result<(), Refusal> {
+/// tier is not served.
+pub fn protect(ctx: &Context, route: &Route) -> Result<(), Refusal> {
     let pressure = ctx.worker.pressure();
-    if pressure > 0.0 && protection::refuses(pressure, ctx.tier, tiers) {
+    if pressure > 0.0 && protection::refuses(pressure, ctx.tier, route.importance.tiers()) {
         return Err(Reason::SelfProtection.into());
     }
     Ok(())

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, Method, Response};
 use super::body::Body;
 use super::context::Context;
 use super::pipeline::{self, Journey};
-use super::{cache, fallback, mirror};
+use super::{cache, fallback};
 use crate::clock;
 use crate::policy::timeout;
 use crate::snapshot::cache::Kept;
@@ -77,7 +77,6 @@ pub(super) async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) ->
         Err(reason) => return pipeline::conclude(ctx, journey, Err(reason.into())).await,
     }
     let made = pipeline::exchange(&mut ctx, &mut journey).await;
-    mirror::copy(&ctx, &journey.route, &journey.outbound);
     pipeline::conclude(ctx, journey, made).await
 }
 

@@ -37,6 +37,10 @@ use crate::upstream::pool::{Lease, Pools};
 /// How long a copy may take on a route without a total time.
 const TIME_MAX: Duration = Duration::from_secs(15);
 
+/// The share of the mirror's adaptive limit from which on what else goes there has it alone. Copies
+/// take no place under it: they would take one from a request that somebody waits for.
+const FULL: f64 = 0.8;
+
 /// The most that is read of a copy's answer, to keep its connection; a longer one is cut off.
 const ANSWER_BYTES: usize = 1 << 20;
 
@@ -48,12 +52,13 @@ pub fn draw(route: &Route) -> Option<usize> {
 }
 
 /// Sends a copy of a request that was drawn and whose attempts are over, or counts why not.
-pub fn copy(ctx: &Context, route: &Route, outbound: &Outbound) {
-    let (Some(mirror), Some(max_body)) = (&route.mirror, ctx.mirrored) else { return };
+pub fn copy(ctx: &mut Context, route: &Route, outbound: &Outbound) {
     // Without an attempt it was not admitted, and is no request of the upstream's.
     if ctx.attempts == 0 {
         return;
     }
+    // Taken, so that what a fallback sends elsewhere is not copied once more.
+    let (Some(mirror), Some(max_body)) = (&route.mirror, ctx.mirrored.take()) else { return };
     match Copy::prepare(ctx, route, mirror, outbound, max_body) {
         Ok(copy) => {
             route.metrics.copied(Copied::Sent);
@@ -116,7 +121,9 @@ impl Copy {
             is_copy: outbound.headers().contains_key(&MIRROR),
             is_retry: ctx.inbound_attempts > 0,
             trial: ctx.trial,
-            short: ctx.worker.pressure() > 0.0 || upstream.state.connections.wanted(),
+            short: ctx.worker.pressure() > 0.0
+                || upstream.state.connections.wanted()
+                || upstream.state.gate.taken() >= FULL,
         };
         if let Some(skip) = mirror.settings.skip(&request) {
             return Err(skip);

@@ -95,7 +95,7 @@ fn admit(
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
-    admission::protect(ctx, snapshot.importance.tiers())?;
+    admission::protect(ctx, &route)?;
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
     let turn = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
@@ -137,7 +137,6 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
         return Box::pin(coalesce::forward(ctx, journey)).await;
     }
     let made = exchange(&mut ctx, &mut journey).await;
-    mirror::copy(&ctx, &journey.route, &journey.outbound);
     conclude(ctx, journey, made).await
 }
 
@@ -171,6 +170,7 @@ pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
     let mut now = clock::now();
     let Held { bulkhead, mut limit } = admission::enter(ctx, route, target, &mut now).await?;
     let answer = attempts(ctx, &Way { route, target, outbound }, &mut limit, now).await;
+    mirror::copy(ctx, route, outbound);
     admission::used(ctx, target, now);
     Ok((answer?, bulkhead))
 }

@@ -18,6 +18,7 @@ mod family;
 mod hedge;
 mod latency;
 mod learned;
+mod listener;
 mod places;
 mod process;
 mod protection;
@@ -34,14 +35,14 @@ use prometheus::proto::MetricType;
 pub use cell::{Counter, Elapsed, Level, Measure};
 use children::Emit;
 pub use children::{
-    BreakerMetrics, BreakerState, EndpointMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics,
-    Would,
+    BreakerMetrics, BreakerState, EndpointMetrics, RouteMetrics, UpstreamMetrics, Would,
 };
 pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
 pub use hedge::HedgeMetrics;
 pub use latency::{Buckets, Latency, Reading};
 pub use learned::LearnedMetrics;
+pub use listener::ListenerMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 pub use protection::ProtectionMetrics;

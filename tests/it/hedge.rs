@@ -16,7 +16,8 @@ async fn two() -> [Upstream; 2] {
         let seen = Arc::clone(&seen);
         upstream().serve(move |_| {
             let seen = seen.fetch_add(1, Ordering::SeqCst);
-            async move { if seen.is_multiple_of(2) { Reply::Hang } else { reply(200).body("copy") } }
+            let first = seen.is_multiple_of(2);
+            async move { if first { Reply::Hang } else { reply(200).body("copy") } }
         })
     };
     [start().spawn().await, start().spawn().await]
@@ -82,7 +83,7 @@ async fn what_may_not_be_sent_twice_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_are_few() {
     let endpoints = two().await;
-    let timeouts = "timeouts: { total: 300ms, connect: 100ms }, retry: { mode: off }, circuit_breaker: { mode: off }";
+    let timeouts = "timeouts: { total: 300ms, connect: 100ms }, retry: { mode: off }";
     let proxy = hedged(&endpoints, "after: 10ms, max_extra: 5%", timeouts).await;
     assert_eq!(client(&proxy).get("/").await.status(), 504);
     assert_eq!((hits(&endpoints), suppressed(&proxy, "budget")), (1, 1.0));

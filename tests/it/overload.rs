@@ -224,7 +224,9 @@ async fn a_bulkhead_keeps_a_slow_route_to_its_share() {
     let held = Held::new().await;
     let quick = upstream().spawn().await;
     let proxy = proxy(
-        "upstreams:\n  back: { endpoints: [\"{upstream}\"] }\n  quick: { endpoints: [\"{quick}\"] }\n\
+        "upstreams:\n\
+         \u{20} back: { endpoints: [\"{upstream}\"] }\n\
+         \u{20} quick: { endpoints: [\"{quick}\"] }\n\
          routes:\n\
          - { name: r, match: { path_prefix: /slow }, upstream: back,\n\
          \u{20}   bulkhead: { max_concurrent: 2, queue: { max: 1, max_wait: 30s } } }\n\

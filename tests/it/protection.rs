@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::support::PATIENCE;
-use crate::support::child::{Child, ask};
+use crate::support::child::{Child, ask, ask_as};
 use crate::support::service::{Act, Service, status};
 use crate::support::sidecar::eventually;
 
@@ -41,7 +41,11 @@ async fn is_alive(child: &Child) {
 }
 
 async fn is_refused(child: &Child) -> bool {
-    let answer = ask(&child.socket(), "/now").await;
+    is_refused_as(child, "default").await
+}
+
+async fn is_refused_as(child: &Child, tier: &str) -> bool {
+    let answer = ask_as(&child.socket(), "/now", tier).await;
     let refused = answer.contains("x-outrigger-reason: self_protection");
     assert!(
         refused || answer.starts_with("HTTP/1.1 200 "),
@@ -72,6 +76,9 @@ async fn held(child: &Child, bytes: &[u8]) -> UnixStream {
     stream
 }
 
+/// The tiers, the highest first.
+const TIERS: [&str; 4] = ["critical", "default", "degraded", "sheddable"];
+
 const HANGING: &[u8] = b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[tokio::test]
@@ -97,13 +104,17 @@ async fn short_of_descriptors_the_lowest_tiers_go_first_and_all_come_back() {
         is_alive(&child).await;
         // What is the same before and after was so in between: it does not fall so soon.
         let before = shown(&child, "descriptors").await.refused;
-        let refused = is_refused(&child).await;
+        let mut refused = Vec::new();
+        for tier in TIERS {
+            refused.push(is_refused_as(&child, tier).await);
+        }
         let after = shown(&child, "descriptors").await.refused;
         if before == after {
-            assert_eq!(refused, before >= 3, "the second of four tiers, when {before} are refused");
+            let expected: Vec<_> = (0..4).map(|tier| tier + before >= 4).collect();
+            assert_eq!(refused, expected, "{TIERS:?} when {before} are refused");
             served_under_pressure += usize::from((1..=2).contains(&before));
         }
-        if refused {
+        if refused[1] {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! The numbers of one route, circuit, upstream, endpoint or listener.
+//! The numbers of one route, circuit, upstream or endpoint.
 //!
 //! Each is resolved by name once, when a configuration is compiled, and is then plain atomics
 //! behind an `Arc`: places in fixed arrays, no map, no hash, no lock. A request costs a route five
@@ -149,7 +149,7 @@ impl RouteMetrics {
 }
 
 /// Counts one event at a place; nothing where there is no such place.
-fn count(counters: &[Counter], place: usize) {
+pub(super) fn count(counters: &[Counter], place: usize) {
     if let Some(counter) = counters.get(place) {
         counter.inc();
     }
@@ -451,58 +451,6 @@ impl Emit for EndpointMetrics {
             Family::EndpointEjected => samples.gauge(owner, None, self.ejected.get() as f64),
             Family::EndpointHealthy => samples.gauge(owner, None, self.healthy.get() as f64),
             Family::EndpointEwma => samples.gauge(owner, None, self.ewma.get()),
-            _ => {}
-        }
-    }
-}
-
-/// The numbers of a listener.
-#[derive(Debug)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub connections: Level,
-    /// Connections that were accepted.
-    pub accepted: Counter,
-    /// The most connections that may be open.
-    pub connection_limit: Level,
-    reasons: [Counter; Reason::COUNT],
-}
-
-impl Default for ListenerMetrics {
-    fn default() -> Self {
-        Self {
-            connections: Level::default(),
-            accepted: Counter::default(),
-            connection_limit: Level::default(),
-            reasons: std::array::from_fn(|_| Counter::default()),
-        }
-    }
-}
-
-impl ListenerMetrics {
-    /// Counts a request that was answered, or broken off, before a route was chosen.
-    pub fn reason(&self, reason: Reason) {
-        count(&self.reasons, reason.index());
-    }
-}
-
-impl Emit for ListenerMetrics {
-    fn emit(&self, owner: &[&str], samples: &mut Samples) {
-        match samples.family() {
-            Family::ListenerConnections => {
-                samples.gauge(owner, None, self.connections.get() as f64);
-            }
-            Family::ListenerConnectionsAccepted => {
-                samples.counter(owner, None, self.accepted.get() as f64);
-            }
-            Family::ListenerConnectionLimit => {
-                samples.gauge(owner, None, self.connection_limit.get() as f64);
-            }
-            Family::ListenerReasons => {
-                for (counter, reason) in self.reasons.iter().zip(Reason::ALL) {
-                    samples.occurred(owner, reason.as_str(), counter.get());
-                }
-            }
             _ => {}
         }
     }

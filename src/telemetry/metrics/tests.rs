@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -23,6 +24,13 @@ fn outcome(end: End, millis: u64) -> Outcome {
     Outcome { end, unsent: false, latency, hint: None, peer_shed: false }
 }
 
+fn learned(metrics: &Metrics) {
+    let learned = metrics.learned("orders");
+    learned.rate.set(48.5);
+    learned.waiting.set(2);
+    learned.throttles.inc();
+}
+
 /// Two routes, one of them idle, two upstreams, and at least one sample of every metric.
 fn scenario() -> Metrics {
     let metrics = Metrics::new(CAUSES);
@@ -33,14 +41,10 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
-    route.copied(crate::policy::mirror::Copied::Sent);
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
-    let learned = metrics.learned("orders");
-    learned.rate.set(48.5);
-    learned.waiting.set(2);
-    learned.throttles.inc();
+    learned(&metrics);
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
@@ -50,6 +54,7 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.copied(Copied::Sent);
     route.fallback.answered(FallbackLink::Stale);
     route.fallback.cache(CacheEvent::Kept, 2);
     route.fallback.cache_bytes.set(1300);

@@ -150,8 +150,15 @@ impl Child {
 
 /// A GET at a unix socket: the whole answer as text; empty when there is none.
 pub(crate) async fn ask(socket: &Path, path: &str) -> String {
+    ask_as(socket, path, "default").await
+}
+
+/// The same in a tier of importance.
+pub(crate) async fn ask_as(socket: &Path, path: &str, tier: &str) -> String {
     let mut answer = String::new();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nx-priority: {tier}\r\nconnection: close\r\n\r\n"
+    );
     if let Ok(mut stream) = UnixStream::connect(socket).await
         && stream.write_all(request.as_bytes()).await.is_ok()
     {

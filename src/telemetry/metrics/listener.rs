@@ -1,0 +1,59 @@
+//! The numbers of one listener.
+
+use super::cell::{Counter, Level};
+use super::children::{Emit, count};
+use super::family::Family;
+use super::samples::Samples;
+use crate::telemetry::reason::Reason;
+
+/// The numbers of a listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub connections: Level,
+    /// Connections that were accepted.
+    pub accepted: Counter,
+    /// The most connections that may be open.
+    pub connection_limit: Level,
+    reasons: [Counter; Reason::COUNT],
+}
+
+impl Default for ListenerMetrics {
+    fn default() -> Self {
+        Self {
+            connections: Level::default(),
+            accepted: Counter::default(),
+            connection_limit: Level::default(),
+            reasons: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}
+
+impl ListenerMetrics {
+    /// Counts a request that was answered, or broken off, before a route was chosen.
+    pub fn reason(&self, reason: Reason) {
+        count(&self.reasons, reason.index());
+    }
+}
+
+impl Emit for ListenerMetrics {
+    fn emit(&self, owner: &[&str], samples: &mut Samples) {
+        match samples.family() {
+            Family::ListenerConnections => {
+                samples.gauge(owner, None, self.connections.get() as f64);
+            }
+            Family::ListenerConnectionsAccepted => {
+                samples.counter(owner, None, self.accepted.get() as f64);
+            }
+            Family::ListenerConnectionLimit => {
+                samples.gauge(owner, None, self.connection_limit.get() as f64);
+            }
+            Family::ListenerReasons => {
+                for (counter, reason) in self.reasons.iter().zip(Reason::ALL) {
+                    samples.occurred(owner, reason.as_str(), counter.get());
+                }
+            }
+            _ => {}
+        }
+    }
+}
