@@ -160,9 +160,15 @@ impl Gate<Adaptive> {
     /// The share of the limit that is taken; more than 1 while it is exceeded.
     #[must_use]
     pub fn taken(&self) -> f64 {
+        let (in_flight, limit) = self.filled();
+        f64::from(in_flight) / f64::from(limit.max(1))
+    }
+
+    /// How many are in flight, and how many may be.
+    #[must_use]
+    pub fn filled(&self) -> (u32, u32) {
         self.with(|adaptive| {
-            let limit = adaptive.limiter.limit(&adaptive.settings);
-            f64::from(adaptive.limiter.in_flight()) / f64::from(limit.max(1))
+            (adaptive.limiter.in_flight(), adaptive.limiter.limit(&adaptive.settings))
         })
     }
 

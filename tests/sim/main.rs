@@ -7,10 +7,13 @@
 #![expect(clippy::print_stdout, reason = "a replayed seed prints what was seen")]
 
 mod events;
+mod gates;
 mod invariants;
 mod model;
+mod places;
 mod proxy;
 mod scenario;
+mod sidecar;
 mod tally;
 mod world;
 
@@ -36,7 +39,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 fn holds(name: &str) {
     let scenario = Scenario::load(name);
-    for seed in seeds() {
+    let seeds = seeds().take(scenario.seeds.map_or(usize::MAX, |seeds| seeds as usize));
+    for seed in seeds {
         let replay = format!("SIM_SEED={seed} cargo test --test sim {name} -- --nocapture");
         let tally = run(&scenario, seed, None).unwrap_or_else(|failure| {
             let (rule, what) = (failure.broken.rule, &failure.broken.what);
@@ -82,6 +86,20 @@ scenarios! {
     half_capacity
     rate_limited
     rolling_restart
+    step_overload
+    slow_ramp
+    error_burst
+    overload_cold_start
+    mixed_routes
+    sidecars_1
+    sidecars_10
+    sidecars_50
+    total_timeout
+    four_tiers
+    heavy_caller
+    half_load
+    gc_pauses
+    knee
     chaos
 }
 
