@@ -138,6 +138,12 @@ fn each_rule_catches_a_proxy_that_breaks_it() {
         (Mutation::RetryTrial, "full_outage", 7),
         (Mutation::ForgetState, "reload_storm", 8),
         (Mutation::LongWait, "chaos", 9),
+        (Mutation::SampleOurs, "chaos", 10),
+        (Mutation::LosePlace, "chaos", 11),
+        (Mutation::PlaceEach, "chaos", 12),
+        (Mutation::UpsideDown, "four_tiers", 13),
+        (Mutation::ForceIn, "step_overload", 14),
+        (Mutation::NoDeadline, "total_timeout", 15),
     ];
     // Some breaks need a rare coincidence, such as a wait that ends just after the deadline.
     const MOST_SEEDS: u64 = 100;

@@ -87,7 +87,7 @@ impl Tiers {
         let refused = self.before.refused & self.now.refused;
         let admitted = self.before.admitted & self.now.admitted;
         let (highest, lowest) = (refused.trailing_zeros(), admitted.checked_ilog2());
-        check(13, lowest.is_none_or(|lowest| lowest <= highest), || {
+        check(13, highest > 0 || lowest.is_none_or(|lowest| lowest <= highest), || {
             format!("tier {highest} is refused while tier {lowest:?} is admitted")
         })
     }

@@ -149,12 +149,12 @@ impl<'a> World<'a> {
                 tokio::time::advance(at - self.now).await;
                 self.now = at;
             }
-            let turn = usize::try_from(step).expect("a number") % self.sidecars.len();
+            let turn = usize::try_from(step).expect("a number");
             let held = self.handle(event).and_then(|()| self.answer_bells(true));
             let held = held
-                .and_then(|()| self.sidecars[turn].look(self.max_ejected, self.instant()))
+                .and_then(|()| self.sidecars[turn % self.sidecars.len()].look(self.max_ejected, self.instant()))
                 .and_then(|()| match step % COUNT_EVERY {
-                    0 => self.count(),
+                    0 => self.count(turn / COUNT_EVERY as usize),
                     _ => Ok(()),
                 });
             let held = held.and_then(|()| {
@@ -266,20 +266,22 @@ impl<'a> World<'a> {
             let loaded = &self.configurations[self.reloaded % self.configurations.len()];
             sidecar.reload(loaded.clone(), forget, now)?;
         }
-        self.count()
+        self.count_all()
     }
 
-    /// What endpoints and gates count is what requests hold.
-    fn count(&self) -> Step {
-        for (at, sidecar) in self.sidecars.iter().enumerate() {
-            let requests = self.requests.iter().filter(|(_, request)| request.sidecar == at);
-            sidecar.count(requests, &self.rung)?;
-        }
-        Ok(())
+    /// What endpoints and gates of the proxy whose turn it is count is what requests hold.
+    fn count(&self, turn: usize) -> Step {
+        let at = turn % self.sidecars.len();
+        let requests = self.requests.iter().filter(|(_, request)| request.sidecar == at);
+        self.sidecars[at].count(requests, &self.rung)
+    }
+
+    fn count_all(&self) -> Step {
+        (0..self.sidecars.len()).try_for_each(|at| self.count(at))
     }
 
     fn drained(&self) -> Step {
-        self.count()?;
+        self.count_all()?;
         check(3, self.requests.is_empty(), || "requests are left".to_owned())?;
         self.sidecars.iter().try_for_each(Sidecar::drained)
     }
