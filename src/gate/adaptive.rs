@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Gate, Limit};
-use crate::policy::concurrency::{Attempt, Cause, Change, Limiter, RouteSlot, Sample, Settings};
+use crate::policy::concurrency::{
+    Attempt, Beat, Cause, Change, Limiter, RouteSlot, Sample, Settings,
+};
 use crate::policy::queue::{self, Pace};
 use crate::policy::shedding::{Shedding, Standing};
 
@@ -143,6 +145,11 @@ impl Gate<Adaptive> {
             adaptive.settings.clone_from(settings);
             adaptive.tiers = tiers;
         });
+    }
+
+    /// Sets the beat that its limit shares with those of other proxies.
+    pub fn set_beat(&self, beat: Beat) {
+        self.with(|adaptive| adaptive.limiter.set_beat(beat));
     }
 
     /// The place of a route's baseline.

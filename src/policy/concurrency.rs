@@ -52,13 +52,15 @@ use serde::{Deserialize, Serialize};
 
 use self::baseline::Baselines;
 pub use self::baseline::{MAX_ROUTES, RouteSlot};
+pub use self::beat::Beat;
 use self::drops::{Drops, Verdict};
-use self::hold::Hold;
+use self::hold::{Cut, Hold};
 use self::round::{Round, Trial};
 pub use self::state::{Cause, Change, View};
 use super::{Mode, queue};
 
 mod baseline;
+mod beat;
 mod drops;
 mod hold;
 mod round;
@@ -122,6 +124,9 @@ const ROOM_LAST: f64 = 1.2;
 /// A limit that was enough for so many round trips is found.
 const GUESS_TRIPS: f64 = 10.0;
 
+/// Once the limit was not reached for so long, a doubt of what its cuts do is over.
+const DOUBT: Duration = Duration::from_secs(10);
+
 /// An operator's limit is capped here, so that a queue relative to it stays bounded as well.
 const LIMIT_MOST: u32 = 1_000_000;
 
@@ -146,9 +151,12 @@ pub struct Limiter {
     changed: Instant,
     trial: Option<Trial>,
     hold: Hold,
+    beat: Beat,
     ratio: f64,
     /// How many answers came since the limit last changed.
     fresh: u32,
+    /// When an answer to an attempt under the reached limit last came.
+    bound: Option<Instant>,
     baselines: Baselines,
 }
 
@@ -191,12 +199,20 @@ impl Limiter {
             changed: now,
             trial: None,
             hold: Hold::default(),
+            beat: Beat::new(now, Duration::ZERO),
             ratio: 1.0,
             fresh: 0,
+            bound: None,
             baselines: Baselines::default(),
         };
         limiter.set(settings, f64::from(settings.initial));
         limiter
+    }
+
+    /// Sets the beat on which it tries what it shares with other proxies; until then it has one of
+    /// its own.
+    pub const fn set_beat(&mut self, beat: Beat) {
+        self.beat = beat;
     }
 
     /// The place of a route's baseline, to be asked for when a configuration is compiled: the same
@@ -270,7 +286,10 @@ impl Limiter {
         self.fresh = self.fresh.saturating_add(1);
         let (min, _) = bounds(settings);
         let latency = latency.as_secs_f64().max(LATENCY_LEAST);
-        let alone = !attempt.bound && self.baselines.is_alone(attempt.in_flight, min);
+        self.bound = if attempt.bound { Some(now) } else { self.bound };
+        let alone = !attempt.bound
+            && self.baselines.is_alone(attempt.in_flight, min)
+            && !self.is_in_doubt(now);
         let expected = self.baselines.learn(route, latency, alone);
         if self.round.is_stale(self.baselines.recent(), now) {
             let back = self.trial.take().map(|trial| (trial.limit, Cause::Unproved));
@@ -278,6 +297,9 @@ impl Limiter {
             if let Some((limit, cause)) = back {
                 return self.change(settings, limit, cause, now);
             }
+        }
+        if let Some(change) = self.try_on_beat(settings, now) {
+            return Some(change);
         }
         // At first only quick requests of the round are back; they would speak for all.
         let early = self.round_fresh && self.round.age(now) < self.baselines.work();
@@ -335,6 +357,12 @@ impl Limiter {
             && self.round.age(now) >= self.baselines.recent()
     }
 
+    /// Whether the queue in the upstream may be that of others: then nobody is alone.
+    fn is_in_doubt(&self, now: Instant) -> bool {
+        let lately = |at| now.saturating_duration_since(at) < DOUBT;
+        self.hold.has_begun() && self.bound.is_some_and(lately)
+    }
+
     fn drop_one(&mut self, settings: &Settings, attempt: Attempt, now: Instant) -> Option<Change> {
         // A cut that is being tried is more than a drop asks for.
         if attempt.number < self.drop_from || self.trial.is_some() {
@@ -361,13 +389,21 @@ impl Limiter {
         if let Some(trial) = self.trial.take() {
             let (cut, follows) = (trial.share < 1.0, trial.follows(ratio));
             match (cut, follows) {
-                (true, true) => self.hold.proved(ratio <= CUT_ABOVE),
+                (true, true) => {
+                    let cut = Cut { ratio, latency };
+                    self.hold.proved(ratio <= CUT_ABOVE, self.beat, cut, now);
+                }
                 (true, false) => {
-                    self.hold.begin(trial.ratio, latency, now);
-                    self.baselines.found(trial.ratio);
+                    let cut = Cut { ratio: trial.ratio, latency };
+                    self.hold.begin(self.beat, cut, trial.together, now);
+                    if trial.together {
+                        self.baselines.found(trial.ratio);
+                    }
                     return self.change(settings, trial.limit, Cause::Unproved, now);
                 }
-                (false, _) => self.hold.raised(follows, ratio),
+                (false, _) => {
+                    self.hold.raised(follows, self.beat, Cut { ratio, latency }, now)
+                },
             }
             if !cut && follows {
                 return self.change(settings, trial.limit, Cause::Latency, now);
@@ -381,24 +417,48 @@ impl Limiter {
         self.searching = false;
         let (min, _) = bounds(settings);
         let least = self.limit(settings) <= min;
-        if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio, now) {
-            return self.try_limit(settings, (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST), now);
+        if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio) {
+            return self.try_limit(settings, (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST), false, now);
         }
         // At the minimum no cut can prove anything, so it counts as one that did not.
         if ratio > CUT_ABOVE && least && !self.hold.holds(now) {
-            self.hold.begin(ratio, latency, now);
+            self.hold.begin(self.beat, Cut { ratio, latency }, true, now);
         }
         let rise = self.hold.rise(now);
         self.baselines.scale_by(rise.min(ratio));
-        if ratio > CUT_ABOVE && self.hold.may_raise() {
-            return self.try_limit(settings, RAISE, now);
-        }
         None
     }
 
+    /// Under a cut that did not prove itself: raises the limit, or cuts it again, when its time has
+    /// come and without a round of its own.
+    fn try_on_beat(&mut self, settings: &Settings, now: Instant) -> Option<Change> {
+        if self.trial.is_some() || !self.hold.has_begun() {
+            return None;
+        }
+        let (cut, raise) = (self.hold.may_cut(now), self.hold.may_raise(now));
+        if !cut && !raise {
+            return None;
+        }
+        if self.round.tells() {
+            self.ratio = self.round.ratio();
+        }
+        let (min, _) = bounds(settings);
+        if self.ratio <= CUT_ABOVE || (cut && self.limit(settings) <= min) {
+            return None;
+        }
+        let share = (TARGET / self.ratio).clamp(CUT_MOST, CUT_LEAST);
+        self.try_limit(settings, if cut { share } else { RAISE }, true, now)
+    }
+
     /// Changes the limit to this share of it, to be proved by the next round.
-    fn try_limit(&mut self, settings: &Settings, share: f64, now: Instant) -> Option<Change> {
-        self.trial = Some(Trial { limit: self.limit, ratio: self.ratio, share });
+    fn try_limit(
+        &mut self,
+        settings: &Settings,
+        share: f64,
+        together: bool,
+        now: Instant,
+    ) -> Option<Change> {
+        self.trial = Some(Trial { limit: self.limit, ratio: self.ratio, share, together });
         let cause = if share < 1.0 { Cause::Latency } else { Cause::Room };
         let change = self.change(settings, self.limit * share, cause, now);
         if change.is_none() {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use outrigger::config::Loaded;
 use outrigger::policy::circuit_breaker::LEASE_MIN;
+use outrigger::policy::concurrency::Beat;
 use outrigger::policy::retry::Suppressed;
 use outrigger::snapshot::Snapshot;
 use outrigger::snapshot::route::Route;
@@ -28,8 +29,9 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// One under the first of these configurations, all of which it may get.
-    pub(crate) fn new(configurations: &[Loaded]) -> Self {
+    /// One under the first of these configurations, all of which it may get. Its clock of day is
+    /// wrong by so much.
+    pub(crate) fn new(configurations: &[Loaded], now: Instant, wrong: Duration) -> Self {
         let metrics = Metrics::new(Suppressed::NAMES);
         let snapshot = Snapshot::compile(configurations[0].clone(), None, &metrics);
         let snapshot = snapshot.unwrap_or_else(|problems| panic!("{problems:?}"));
@@ -39,6 +41,9 @@ impl Sidecar {
         let passes = |route: usize| {
             Passes::new(configurations.iter().map(|l| &l.config.routes[route].circuit_breaker))
         };
+        for upstream in snapshot.upstreams.values() {
+            upstream.state.gate.set_beat(Beat::new(now, wrong));
+        }
         Self {
             budget: Budget::new(budgets),
             passes: (0..snapshot.routes.len()).map(passes).collect(),

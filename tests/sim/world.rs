@@ -27,6 +27,9 @@ const COUNT_EVERY: u64 = 16;
 /// How often somebody looks at the gates.
 const GAUGE_EVERY: Duration = Duration::from_millis(100);
 
+/// By how much the clocks of day of the proxies differ.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(20);
+
 /// A fault of the proxy itself, put in to see that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
@@ -123,7 +126,12 @@ impl<'a> World<'a> {
             zero: clock::now(),
             now: Duration::ZERO,
             rng: Rng::with_seed(seed ^ 0x5851_f42d_4c95_7f2d),
-            sidecars: (0..scenario.sidecars).map(|_| Sidecar::new(&configurations)).collect(),
+            sidecars: (0..scenario.sidecars)
+                .map(|at| {
+                    let wrong = CLOCKS_DIFFER.mul_f64(at as f64 * 0.618 % 1.0);
+                    Sidecar::new(&configurations, clock::now(), wrong)
+                })
+                .collect(),
             model: Model::new(scenario),
             requests: BTreeMap::new(),
             tally: Tally::new(scenario),
@@ -152,7 +160,9 @@ impl<'a> World<'a> {
             let turn = usize::try_from(step).expect("a number");
             let held = self.handle(event).and_then(|()| self.answer_bells(true));
             let held = held
-                .and_then(|()| self.sidecars[turn % self.sidecars.len()].look(self.max_ejected, self.instant()))
+                .and_then(|()| {
+                    self.sidecars[turn % self.sidecars.len()].look(self.max_ejected, self.instant())
+                })
                 .and_then(|()| match step % COUNT_EVERY {
                     0 => self.count(turn / COUNT_EVERY as usize),
                     _ => Ok(()),
@@ -249,7 +259,15 @@ impl<'a> World<'a> {
             self.queue.push(self.now + GAUGE_EVERY, Event::Gauge);
         }
         let limits = self.sidecars.iter().map(|one| one.upstream().state.gate.filled().1);
-        let limit = limits.sum();
+        let limit: u32 = limits.sum();
+        if std::env::var("SIM_DEBUG").is_ok() && self.now.as_millis() % 500 == 0 { // DEBUG
+            let mut h: BTreeMap<String, (u32, Vec<f64>)> = BTreeMap::new(); // DEBUG
+            let mut ratios = 0.0; let mut base = 0.0; // DEBUG
+            for s in &self.sidecars { let v = s.upstream().state.gate.view(self.instant()); ratios += v.limiter.ratio; base += v.limiter.baseline.unwrap_or_default().as_secs_f64(); // DEBUG
+                for (at, c) in v.changes { if at + Duration::from_millis(500) > self.instant() { let e = h.entry(format!("{:?}", c.cause)).or_default(); e.0 += 1; e.1.push(f64::from(c.to)/f64::from(c.from)); } } } // DEBUG
+            let n = self.sidecars.len() as f64; // DEBUG
+            println!("{:>6.1} limit {limit} in {} ratio {:.2} base {:.0}ms {:?}", self.now.as_secs_f64(), self.requests.len(), ratios/n, base/n*1e3, h.iter().map(|(k,v)| format!("{k}:{}x{:.2}", v.0, v.1.iter().sum::<f64>()/v.1.len() as f64)).collect::<Vec<_>>()); // DEBUG
+        } // DEBUG
         let threshold =
             self.sidecars[0].upstream().state.gate.view(self.instant()).threshold_height;
         self.tally.gauge(self.now, Gauge { limit, threshold });
