@@ -127,6 +127,19 @@ fn without_the_policies_an_outage_at_half_capacity_never_ends() {
 }
 
 #[test]
+fn without_the_policies_a_step_of_overload_is_a_collapse() {
+    let scenario = Scenario::load("step_overload");
+    let naive = scenario.clone().without_policies();
+    let (from, until) = (Duration::from_secs(10), Duration::from_secs(22));
+    for seed in seeds().take(2) {
+        let with = run(&scenario, seed, None).expect("the rules hold").sums(from, until);
+        let without = run(&naive, seed, None).expect("the rules hold").sums(from, until);
+        assert!(with.good > 186.0 * 12.0, "seed {seed}: {} with policies", with.good);
+        assert!(without.good < 2.0 * 12.0, "seed {seed}: {} without", without.good);
+    }
+}
+
+#[test]
 fn each_rule_catches_a_proxy_that_breaks_it() {
     let broken = [
         (Mutation::NoBudget, "budget_alone", 1),

@@ -260,14 +260,6 @@ impl<'a> World<'a> {
         }
         let limits = self.sidecars.iter().map(|one| one.upstream().state.gate.filled().1);
         let limit: u32 = limits.sum();
-        if std::env::var("SIM_DEBUG").is_ok() && self.now.as_millis() % 500 == 0 { // DEBUG
-            let mut h: BTreeMap<String, (u32, Vec<f64>)> = BTreeMap::new(); // DEBUG
-            let mut ratios = 0.0; let mut base = 0.0; // DEBUG
-            for s in &self.sidecars { let v = s.upstream().state.gate.view(self.instant()); ratios += v.limiter.ratio; base += v.limiter.baseline.unwrap_or_default().as_secs_f64(); // DEBUG
-                for (at, c) in v.changes { if at + Duration::from_millis(500) > self.instant() { let e = h.entry(format!("{:?}", c.cause)).or_default(); e.0 += 1; e.1.push(f64::from(c.to)/f64::from(c.from)); } } } // DEBUG
-            let n = self.sidecars.len() as f64; // DEBUG
-            println!("{:>6.1} limit {limit} in {} ratio {:.2} base {:.0}ms {:?}", self.now.as_secs_f64(), self.requests.len(), ratios/n, base/n*1e3, h.iter().map(|(k,v)| format!("{k}:{}x{:.2}", v.0, v.1.iter().sum::<f64>()/v.1.len() as f64)).collect::<Vec<_>>()); // DEBUG
-        } // DEBUG
         let threshold =
             self.sidecars[0].upstream().state.gate.view(self.instant()).threshold_height;
         self.tally.gauge(self.now, Gauge { limit, threshold });
