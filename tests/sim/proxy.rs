@@ -111,7 +111,9 @@ impl Request {
         let kind = clients.kinds.get(who.kind);
         let way = world.scenario.route(kind.and_then(|kind| kind.route.as_deref()));
         let route = Arc::clone(&world.sidecars[sidecar].snapshot.routes[way]);
-        let told = clients.deadline.filter(|deadline| deadline.told).map(|told| *told.within);
+        let own = kind.and_then(|kind| kind.deadline);
+        let told =
+            own.or(clients.deadline).filter(|deadline| deadline.told).map(|told| *told.within);
         let deadline = timeout::deadline(&route.settings.timeouts, world.instant(), told);
         let said = kind.and_then(|kind| kind.tier.as_deref());
         let tier = world.sidecars[sidecar].tier(&route, said);

@@ -100,11 +100,11 @@ impl Sums {
         limits.fold([f64::INFINITY, 0.0], |[least, most], at| [least.min(at), most.max(at)])
     }
 
-    /// How far the threshold moved, as a share of so many levels.
+    /// How far the threshold went from the middle of where it was, as a share of so many levels.
     fn swing(&self, levels: usize) -> f64 {
         let heights = self.gates.iter().map(|gauge| gauge.threshold);
         let most = heights.clone().max().unwrap_or_default();
-        (most - heights.min().unwrap_or_default()) as f64 / levels as f64
+        (most - heights.min().unwrap_or_default()) as f64 / 2.0 / levels as f64
     }
 }
 
