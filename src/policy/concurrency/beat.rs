@@ -3,9 +3,10 @@
 //! One of many proxies learns nothing from a change of its own limit: the queue in the upstream is
 //! that of all. If all change theirs at the same time, each sees what follows. So what is tried
 //! under a lasting doubt is tried on a beat: at whole multiples of a period on the clock of day,
-//! which proxies share to some milliseconds without talking to each other. Limits
-//! are cut at the multiples and raised in the middle between them. Periods are powers of four
-//! seconds, so that most proxies have the same one, and the others try when these do.
+//! which proxies share to some milliseconds without talking to each other. Limits are cut at the
+//! multiples and raised in the middle between them. There are few periods, 1 s, 8 s, 64 s and so
+//! on, so that nearly all proxies of an upstream have the same one whatever latency each has seen:
+//! with powers of two they cut while others raise, and 50 of them never agree.
 //!
 //! The clock of day is read once. If it is wrong, or set later on, this proxy tries on its own.
 
@@ -29,7 +30,7 @@ impl Beat {
     pub(super) fn period(least: Duration) -> Duration {
         let mut period = Duration::from_secs(1);
         while period < least && period < PERIOD_MOST {
-            period *= 4;
+            period *= 8;
         }
         period
     }

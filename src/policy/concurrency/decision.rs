@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::baseline::FOUND_MOST;
 use super::hold::Cut;
 use super::round::{Round, Trial};
 use super::{
@@ -28,7 +29,8 @@ impl Limiter {
                 (true, false) => {
                     let cut = Cut { ratio: trial.ratio, latency };
                     self.hold.begin(self.beat, cut, trial.together, now);
-                    if trial.together {
+                    // A queue of others can be of any length; first answers are not so wrong.
+                    if trial.together || trial.ratio <= FOUND_MOST {
                         self.baselines.found(trial.ratio);
                     }
                     return self.change(settings, trial.limit, Cause::Unproved, now);
