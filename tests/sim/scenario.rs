@@ -266,8 +266,8 @@ pub(crate) struct Expect {
     pub(crate) no_place: Option<[f64; 2]>,
     /// The limits of all proxies together, at any time.
     pub(crate) limit: Option<[f64; 2]>,
-    /// The amplitude of the threshold of the first proxy: half of what is between its lowest and its
-    /// highest, as a share of the levels.
+    /// The amplitude of the threshold of the first proxy: half of what is between its lowest and
+    /// its highest, as a share of the levels.
     pub(crate) swing: Option<[f64; 2]>,
     /// The share of attempts that one endpoint gets.
     pub(crate) share: Option<Share>,

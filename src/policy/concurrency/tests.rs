@@ -320,3 +320,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the fixed point that time is counted from")]
+fn proxies_with_one_clock_of_day_have_one_beat() {
+    let (one, other) = (Instant::now(), Instant::now() + 700 * MS);
+    let second = Duration::from_secs(1);
+    let beats = [Beat::new(one, 3 * second), Beat::new(other, 3 * second + (other - one))];
+    for (least, period) in [(300 * MS, second), (second, second), (1001 * MS, 8 * second)] {
+        assert_eq!(Beat::period(least), period);
+        let [a, b] = beats.map(|beat| beat.after(other, period).expect("a time"));
+        assert_eq!(a, b);
+        assert!(a > other && a - other <= period);
+        assert_eq!((3 * second + (a - one)).as_nanos() % period.as_nanos(), 0);
+        let off = beats[0].off(other, period).expect("a time");
+        assert!(off > other && off - other <= period);
+        assert_eq!(
+            (3 * second + (off - one)).as_nanos() % period.as_nanos(),
+            period.as_nanos() / 2
+        );
+    }
+}
