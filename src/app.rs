@@ -15,6 +15,7 @@ use crate::config::listener::Bind;
 use crate::config::{Environment, Problem, ProcessEnvironment};
 use crate::control;
 use crate::policy::retry::Suppressed;
+use crate::protect::Queue;
 use crate::proxy::Proxy;
 use crate::server::accept::{self, Acceptor, Socketed};
 use crate::server::drain::{Phase, Teller};
@@ -121,6 +122,7 @@ impl App {
                 metrics: metrics.listener(&listener.name),
                 max_connections: listener.limits.max_connections,
                 socket: bind(&listener.bind, &format!("listener `{}`", listener.name))?,
+                proxy: Arc::clone(&proxy),
             });
         }
         let admin = bind(&config.admin.bind, "the admin listener")?;
@@ -138,8 +140,9 @@ impl App {
         }
         let (control_end, ended) = oneshot::channel();
         let (answered, first_answers) = std::sync::mpsc::channel();
-        let parts =
-            control::Parts { proxy: Arc::clone(&proxy), resolver: Arc::new(resolver), admin };
+        let queues = acceptors.iter().filter_map(|acceptor| queue(&acceptor.socket)).collect();
+        let (proxy_too, resolver) = (Arc::clone(&proxy), Arc::new(resolver));
+        let parts = control::Parts { proxy: proxy_too, resolver, admin, queues };
         let control = spawn("control", move || control::run(parts, answered, ended))?;
         // A name that does not answer in time is not fatal: its requests get 503 until it does.
         let _ = first_answers.recv_timeout(FIRST_ANSWERS);
@@ -242,6 +245,13 @@ fn bind(to: &Bind, what: &str) -> Result<Socketed, StartError> {
             "{what} cannot bind {to}: {error}; is another process listening there?"
         ))
     })
+}
+
+/// The accept queue of a listener, where it can be watched.
+fn queue(socket: &Socketed) -> Option<Queue> {
+    let Socketed::Tcp(_, address) = socket else { return None };
+    let (inode, backlog) = (socket.inode()?, accept::BACKLOG.unsigned_abs());
+    Some(Queue { inode, v6: address.is_ipv6(), backlog })
 }
 
 fn address(socket: &Socketed) -> Address {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admin;
+use crate::protect::{self, Queue};
 use crate::proxy::{Live, Proxy};
 use crate::server::accept::Socketed;
 use crate::upstream::resolve::Resolver;
@@ -24,6 +25,8 @@ pub struct Parts {
     pub resolver: Arc<Resolver>,
     /// The operator's socket.
     pub admin: Socketed,
+    /// The listeners' accept queues.
+    pub queues: Vec<Queue>,
 }
 
 /// Runs until told to end. Tells `answered` when every upstream's names have been asked for once.
@@ -33,9 +36,10 @@ pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
         Err(error) => return tracing::error!(%error, "no event queue for the control runtime"),
     };
     runtime.block_on(async {
-        let Parts { proxy, resolver, admin } = parts;
+        let Parts { proxy, resolver, admin, queues } = parts;
         tokio::spawn(keep_upstreams(Arc::clone(&proxy), resolver));
         tokio::spawn(first_answers(proxy.follow().borrow().clone(), answered));
+        tokio::spawn(protect::watch(Arc::clone(&proxy), queues));
         tokio::spawn(admin::serve(admin, Arc::clone(&proxy)));
         if proxy.live().snapshot.config.reload.watch {
             tokio::spawn(watch_file(Arc::clone(&proxy)));

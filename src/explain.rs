@@ -5,6 +5,8 @@
 //! told of a running proxy only. Header values are masked as in the configuration that is printed.
 
 mod explanation;
+mod fallback;
+mod learned;
 mod limit;
 pub mod settings;
 #[cfg(test)]
@@ -17,9 +19,10 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 pub use self::explanation::{
-    Again, Budget, Destination, Explanation, Followed, NearMiss, Place, Retry, Sent, Timeouts,
-    Understood,
+    Again, Budget, Destination, Explanation, FallbackLink, Followed, NearMiss, Place, Retry, Sent,
+    Timeouts, Understood,
 };
+pub use self::learned::{Learned, learned};
 pub use self::limit::{Limit, limit};
 use self::settings::Printed;
 use crate::config::listener::Trust;
@@ -171,7 +174,9 @@ fn follow(
         upstreams: route.targets.iter().map(destination).collect(),
         timeouts: timeouts(route),
         retry: retry(route, &request.method),
+        fallback: fallback::links(route, request),
         priority: snapshot.importance.name(tier(request, route)).unwrap_or_default().to_owned(),
+        learned_rate: live.and_then(|now| learned(route, now)),
         policies: printed.policies(found.index),
     })
 }

@@ -103,6 +103,12 @@ pub struct Place<L: Limit> {
     lesson: Option<L::Lesson>,
 }
 
+/// Work that was begun under a place, and what it has taught.
+struct Learned<L: Limit> {
+    start: L::Start,
+    lesson: L::Lesson,
+}
+
 /// A place in the queue, left on drop.
 pub struct Waiting<L: Limit> {
     gate: Arc<Gate<L>>,
@@ -227,11 +233,11 @@ impl<L: Limit> Gate<L> {
         Place { start: machine.start(), gate: Arc::clone(self), lesson: None }
     }
 
-    fn release(&self, lesson: Option<(L::Start, L::Lesson)>) {
+    fn release(&self, learned: Option<Learned<L>>) {
         let mut calls = Calls::default();
         let mut machine = self.0.lock();
         machine.limit.release();
-        if let Some((start, lesson)) = lesson {
+        if let Some(Learned { start, lesson }) = learned {
             machine.limit.learn(start, lesson);
         }
         if !machine.queue.is_empty() {
@@ -338,7 +344,7 @@ impl<L: Limit> Place<L> {
 impl<L: Limit> Drop for Place<L> {
     fn drop(&mut self) {
         let start = self.start;
-        self.gate.release(self.lesson.take().map(|lesson| (start, lesson)));
+        self.gate.release(self.lesson.take().map(|lesson| Learned { start, lesson }));
     }
 }
 

@@ -9,7 +9,7 @@
 //! | floor | module | what it is |
 //! |---|---|---|
 //! | 8 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
-//! | 7 | [`server`], [`admin`], [`watch`] | sockets, connections, the operator, the file |
+//! | 7 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
 //! | 6 | [`proxy`] | the data path: the way of a request |
 //! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
 //! | 4 | [`upstream`] | endpoints, connections, names, health |
@@ -39,7 +39,8 @@
 //! - **Accept** ([`server::accept`]): one thread for all listeners; a new connection goes to the
 //!   worker with the fewest, and waits in the kernel while the listener is at its limit.
 //! - **Control** ([`control`]): the operator's listener, DNS, health checks, the watch over the
-//!   file. Nothing here can delay a request.
+//!   file and over the process's own memory and descriptors ([`protect`]). Nothing here can delay
+//!   a request.
 //!
 //! Workers share what must be one: circuits, budgets, rate limits, what is known of endpoints, the
 //! count of an upstream's connections, and metrics. Each is atomics, or [`shared::Shared`] around a
@@ -86,6 +87,7 @@ pub mod demo;
 pub mod explain;
 pub mod gate;
 pub mod policy;
+pub mod protect;
 pub mod proxy;
 pub mod server;
 pub mod shared;

@@ -16,17 +16,16 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import servers  # noqa: E402
+
 TICK = os.sysconf("SC_CLK_TCK")
-START_LIMIT = 20.0
 SENDERS = 16
 PROXIES = ["outrigger", "nginx", "haproxy", "envoy"]
 SIZES = {"1KiB": 1024, "64KiB": 65536, "1MiB": 1048576}
@@ -49,57 +48,8 @@ def arguments():
     return chosen
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def cores():
-    """The core of the proxy, of the backend and of the load."""
-    found = sorted(os.sched_getaffinity(0))
-    if len(found) < 2:
-        sys.exit("compare: one core only; the proxy needs one to itself")
-    return found[0], found[1], found[min(2, len(found) - 1)]
-
-
-class Server:
-    """A started server that is stopped, with its children, when the block ends."""
-
-    def __init__(self, command, core, port, log):
-        self.command, self.core, self.port, self.log = command, core, port, log
-
-    def __enter__(self):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", str(self.core), *self.command],
-            stdout=self.log, stderr=self.log, start_new_session=True,
-        )
-        limit = time.monotonic() + START_LIMIT
-        while True:
-            try:
-                url = f"http://127.0.0.1:{self.port}/1024"
-                with urllib.request.urlopen(url, timeout=1) as answer:
-                    if answer.status == 200 and len(answer.read()) == 1024:
-                        return self
-            except OSError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > limit:
-                self.__exit__()
-                sys.exit(f"compare: {self.command[0]} did not answer; see above\n{self.tail()}")
-            time.sleep(0.02)
-
-    def tail(self):
-        self.log.flush()
-        return pathlib.Path(self.log.name).read_text(errors="replace")[-2000:]
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+class Proxy(servers.Server):
+    """A server whose costs are read."""
 
     def pids(self):
         """The server and its children: each was started in a session of its own."""
@@ -174,36 +124,22 @@ def open_loop(chosen, core, port, size, folder):
     return times[len(times) // 2], times[len(times) * 99 // 100]
 
 
-def command_of(name, config):
-    return {
-        "outrigger": [os.environ["OUTRIGGER"], "run", config],
-        "nginx": ["nginx", "-c", config],
-        "haproxy": ["haproxy", "-db", "-f", config],
-        "envoy": [os.environ["ENVOY"], "-c", config, "--concurrency", "1", "-l", "error",
-                  "--disable-hot-restart"],
-    }[name]
-
-
 SOURCES = {"outrigger": "outrigger.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg",
            "envoy": "envoy.yaml", "backend": "backend.conf"}
 
 
 def configure(folder, name, values):
-    text = (HERE / SOURCES[name]).read_text()
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", str(value))
-    path = folder / f"run-{SOURCES[name]}"
-    path.write_text(text)
-    return str(path)
+    return servers.configure(HERE / SOURCES[name], folder, values)
 
 
 def measure(chosen, name, body, folder, values):
     """One run of one proxy: its figures by name."""
-    proxy_core, _, load_core = cores()
-    values = values | {"PORT": free_port(), "ADMIN": free_port()}
-    command, port = command_of(name, configure(folder, name, values)), values["PORT"]
-    size, found = SIZES[body], {}
-    with open(folder / f"{name}.out", "w") as log, Server(command, proxy_core, port, log) as proxy:
+    proxy_core, _, load_core = servers.cores()
+    port = servers.free_port()
+    values = values | {"PORT": port, "ADMIN": servers.free_port()}
+    command = servers.command_of(name, configure(folder, name, values))
+    ready, size, found = servers.answers(port, "/1024", 1024), SIZES[body], {}
+    with open(folder / f"{name}.out", "w") as log, Proxy(command, proxy_core, ready, log) as proxy:
         closed_loop(chosen, load_core, port, size, 1)
         before = proxy.cpu()
         requests, rate, p50, p99 = closed_loop(chosen, load_core, port, size, chosen.duration)
@@ -251,10 +187,12 @@ def main():
             (folder / "bodies" / str(size)).write_bytes(b"x" * size)
         # nginx started by root serves as another user, who must reach the bodies.
         folder.chmod(0o755)
-        values = {"DIR": folder, "BACKEND": free_port(), "KIB": "x" * 1024}
-        command = ["nginx", "-c", configure(folder, "backend", values)]
+        port = servers.free_port()
+        values = {"DIR": folder, "BACKEND": port, "KIB": "x" * 1024}
+        command = servers.command_of("nginx", configure(folder, "backend", values))
+        ready = servers.answers(port, "/1024", 1024)
         with open(folder / "backend.out", "w") as log, \
-                Server(command, cores()[1], values["BACKEND"], log):
+                servers.Server(command, servers.cores()[1], ready, log):
             for body in chosen.bodies:
                 runs = {name: [] for name in chosen.only}
                 for turn in range(chosen.rounds):

@@ -6,7 +6,9 @@ use std::hint::black_box;
 use criterion::Criterion;
 use outrigger::clock;
 use outrigger::config::{self, ProcessEnvironment};
+use outrigger::gate::Lesson;
 use outrigger::policy::circuit_breaker::Verdict;
+use outrigger::policy::concurrency::Sample;
 use outrigger::policy::retry;
 use outrigger::policy::timeout;
 use outrigger::snapshot::Snapshot;
@@ -27,9 +29,14 @@ fn snapshot(rate_limit: &str) -> Snapshot {
 }
 
 pub(crate) fn benches(c: &mut Criterion) {
-    for (name, rate_limit) in
-        [("default settings", ""), ("and a rate limit", "rate_limit: { rate: 100000000/s }")]
-    {
+    for (name, rate_limit) in [
+        ("default settings", ""),
+        ("and a rate limit", "rate_limit: { rate: 100000000/s }"),
+        (
+            "a rate limit and a bulkhead",
+            "rate_limit: { rate: 100000000/s }, bulkhead: { max_concurrent: 100 }",
+        ),
+    ] {
         let snapshot = snapshot(rate_limit);
         let route = &*snapshot.routes[0];
         c.bench_function(&format!("request/all policies, {name}"), |b| b.iter(|| one(route)));
@@ -46,6 +53,8 @@ fn one(route: &Route) -> Option<()> {
     }
     let target = route.targets.get(route.choose_target(fastrand::f64))?;
     let now = clock::now();
+    let bulkhead = route.bulkhead.as_ref().map(|gate| gate.try_enter(now));
+    let mut place = target.upstream.state.gate.try_enter(now)?;
     target.upstream.deposit(now);
     let end = timeout::try_deadline(&settings.timeouts, route.max_attempts, now, deadline);
     black_box(timeout::remaining(now, end, deadline));
@@ -58,11 +67,13 @@ fn one(route: &Route) -> Option<()> {
 
     let now = clock::now();
     let outcome = black_box(answer(200));
+    let sample = Sample::Answered(outcome.latency);
+    place.learn(Lesson { route: target.baseline, sample, at: now });
     target.upstream.learn(&endpoint, &outcome, false, now);
     pass.record(breaker, Verdict::default(), now, fastrand::f64());
     let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
     let random = fastrand::f64();
     black_box(retry::decide(&settings.retry, &SAFE, &attempt(&outcome), left, random));
-    drop(in_flight);
+    drop((place, in_flight, bulkhead));
     Some(())
 }

@@ -28,6 +28,7 @@ enum Call<'a> {
     Routes,
     Upstreams,
     Breakers,
+    Protection,
     Explain,
     Reload,
     Breaker(Change<'a>),
@@ -52,6 +53,7 @@ const INDEX: &[(&str, &str)] = &[
     ("GET /routes", "routes, their policies and the state of their breakers"),
     ("GET /upstreams", "upstreams and their endpoints"),
     ("GET /breakers", "every breaker"),
+    ("GET /protection", "how short the proxy itself is of memory, files or time"),
     ("GET /explain?method=&url=&header=&listener=", "what would happen to a request"),
     ("POST /reload", "read the file again (token)"),
     ("POST /breakers/{route}/{upstream}/isolate", "hold a breaker open (token)"),
@@ -72,6 +74,7 @@ impl<'a> Call<'a> {
             "/routes" => Self::Routes,
             "/upstreams" => Self::Upstreams,
             "/breakers" => Self::Breakers,
+            "/protection" => Self::Protection,
             "/explain" => Self::Explain,
             "/reload" => Self::Reload,
             _ => Self::Breaker(Change::of(path)?),
@@ -178,6 +181,7 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
             let all = snapshot.routes.iter().flat_map(|route| view::breakers(route, None, now));
             answer::json(200, &all.collect::<Vec<_>>())
         }
+        Call::Protection => answer::json(200, &view::protection(proxy)),
         Call::Explain => explain_request(live, head),
         Call::Reload | Call::Breaker(_) => answer::not_allowed("POST"),
     }

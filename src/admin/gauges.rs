@@ -12,6 +12,12 @@ pub(super) fn refresh(snapshot: &Snapshot, now: Instant) {
         for (_, circuit) in route.circuits() {
             circuit.measure(&route.settings.circuit_breaker, now);
         }
+        if let (Some(learning), Some(settings)) = (&route.learning, &route.settings.rate_limit) {
+            learning.measure(settings, now);
+        }
+        if let (Some(hedging), Some(settings)) = (&route.hedging, &route.settings.hedge) {
+            hedging.measure(settings);
+        }
         let (metrics, bulkhead) = (&route.metrics.bulkhead, route.bulkhead.as_ref());
         let (in_flight, limit) = bulkhead.map_or((0, 0), |bulkhead| bulkhead.filled());
         metrics.in_flight.set(in_flight as usize);

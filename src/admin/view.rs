@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::config::upstream::Protocol;
-use crate::explain::{Limit, limit, settings, standing};
+use crate::explain::{Learned, Limit, learned, limit, settings, standing};
+use crate::policy::protection::{Thresholds, refused};
 use crate::policy::{Mode, circuit_breaker};
-use crate::proxy::Reloaded;
+use crate::proxy::{Proxy, Reloaded};
 use crate::snapshot::Snapshot;
 use crate::snapshot::importance::Importance;
 use crate::snapshot::route::{Route, Target};
@@ -22,6 +23,8 @@ pub(super) struct RouteView {
     name: String,
     r#match: Value,
     upstreams: Vec<TargetView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_rate: Option<Learned>,
     policies: Map<String, Value>,
 }
 
@@ -146,6 +149,7 @@ pub(super) fn routes(snapshot: &Snapshot, now: Instant) -> Result<Vec<RouteView>
         name: route.name.to_string(),
         r#match: printed.conditions(index),
         upstreams: route.targets.iter().map(|target| target_view(route, target, now)).collect(),
+        learned_rate: learned(route, now),
         policies: printed.policies(index),
     };
     Ok(snapshot.routes.iter().enumerate().map(view).collect())
@@ -196,6 +200,40 @@ fn breaker(
             .then_some(TrialsView { awaited: view.trials_leased, good: view.trials_good }),
         ramp_share: view.ramp_share,
     }
+}
+
+/// How short the proxy itself is of what it lives on, and what it refuses for that.
+#[derive(Serialize)]
+pub(super) struct ProtectionView {
+    resources: Vec<ResourceView>,
+    refused_tiers: usize,
+    tiers: usize,
+}
+
+#[derive(Serialize)]
+struct ResourceView {
+    resource: &'static str,
+    /// 0 none to 1 all refused; of the event loop, the worst worker's.
+    pressure: f64,
+    /// A share of what there is; of the event loop, seconds that the last timer was late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<f64>,
+    /// The usage at which pressure begins, and at which it is 1.
+    start: f64,
+    full: f64,
+}
+
+/// The proxy's own protection.
+pub(super) fn protection(proxy: &Proxy) -> ProtectionView {
+    let mut highest = 0.0_f64;
+    let resources = proxy.metrics.protection().read().map(|(resource, pressure, usage)| {
+        highest = highest.max(pressure);
+        let Thresholds { start, full, .. } = resource.thresholds();
+        ResourceView { resource: resource.as_str(), pressure, usage, start, full }
+    });
+    let resources = resources.collect();
+    let tiers = proxy.live().snapshot.importance.tiers();
+    ProtectionView { resources, refused_tiers: refused(highest, tiers), tiers }
 }
 
 /// Every upstream, by name.

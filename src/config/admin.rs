@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Later;
 use super::listener::Bind;
-use crate::units::{Period, text_value};
+use crate::units::{ByteSize, Period, text_value};
 
 /// The operator's listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,15 +34,34 @@ impl Default for Admin {
 }
 
 /// Threads, memory and shutdown of the process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Runtime {
     /// Data-path threads: a number, or `auto` for the CPU quota of the cgroup, at least 1.
     pub workers: Workers,
-    /// Refuse work before the container is killed.
-    pub max_memory: Later,
+    /// Refuse work before the container is killed: `auto` for 80 % of the cgroup's limit or,
+    /// without one, of the machine; a size for the process's own resident memory; null = never for
+    /// memory.
+    pub max_memory: Option<MaxMemory>,
     /// What happens between SIGTERM and the end.
     pub drain: Drain,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        let (workers, drain) = (Workers::default(), Drain::default());
+        Self { workers, max_memory: Some(MaxMemory::Auto), drain }
+    }
+}
+
+/// How much memory there is for the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxMemory {
+    /// 80 % of the least limit of the cgroups around it, less what others use of that; of the
+    /// machine's memory where there is no limit.
+    Auto,
+    /// So much for its own resident memory.
+    Size(ByteSize),
 }
 
 /// The number of data-path threads: `auto` or 1 to 256.
@@ -104,6 +123,26 @@ impl FromStr for Workers {
     }
 }
 
+impl FromStr for MaxMemory {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let wanted = |_| format!("`{text}` is not `auto` or a size, such as 512MiB");
+        text.parse().map(Self::Size).map_err(wanted)
+    }
+}
+
+impl fmt::Display for MaxMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Size(size) => size.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -119,4 +158,11 @@ text_value!(
     "^(auto|[0-9]+)$",
     "auto or a number of threads from 1 to 256",
     1..=256
+);
+text_value!(
+    MaxMemory,
+    "MaxMemory",
+    "^(auto|[0-9]+ *(B|KiB|MiB|GiB)|0)$",
+    "auto, or a size such as 512MiB",
+    0..=0
 );

@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod decode;
+pub mod fallback;
 pub mod listener;
 mod merge;
 mod output;

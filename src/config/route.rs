@@ -7,7 +7,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
-use crate::policy::{bulkhead, circuit_breaker, rate_limit, retry, timeout};
+use super::fallback::Link;
+use crate::policy::{bulkhead, cache, circuit_breaker, hedge, mirror, rate_limit, retry, timeout};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,9 +31,9 @@ pub struct Route {
     /// Changes of header fields.
     #[serde(default)]
     pub headers: Headers,
-    /// Send a copy elsewhere.
+    /// Send copies to another upstream as well, and throw their answers away; null = none.
     #[serde(default)]
-    pub mirror: Later,
+    pub mirror: Option<mirror::Settings>,
     /// The tier of importance; overrides what the request says.
     #[serde(default)]
     pub priority: Option<String>,
@@ -44,7 +45,7 @@ pub struct Route {
     pub retry: retry::Settings,
     /// Send a second copy when the first is slow.
     #[serde(default)]
-    pub hedge: Later,
+    pub hedge: Option<hedge::Settings>,
     /// When to stop trying.
     #[serde(default)]
     pub circuit_breaker: circuit_breaker::Settings,
@@ -57,12 +58,13 @@ pub struct Route {
     /// Answer a repeated key from its record.
     #[serde(default)]
     pub idempotency: Later,
-    /// Keep good answers.
+    /// Keep the last good answers to GETs, for when the upstream fails.
     #[serde(default)]
-    pub cache: Later,
-    /// What to answer when all failed.
+    pub cache: Option<cache::Settings>,
+    /// What answers instead when the upstream failed, in this order. Empty with a `cache` is
+    /// `[stale]`.
     #[serde(default)]
-    pub fallback: LaterList,
+    pub fallback: Vec<Link>,
     /// Failures to pretend.
     #[serde(default)]
     pub faults: LaterList,

@@ -13,10 +13,6 @@ pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Config>().to_value();
     loosen(&mut schema);
-    if let Some(rate_limit) = definition(&mut schema, "RateLimit") {
-        // The rate may come from `defaults`.
-        rate_limit.remove("required");
-    }
     for (section, name, own) in
         [("route", "Route", &OWN_OF_ROUTE[..]), ("upstream", "Upstream", &OWN_OF_UPSTREAM[..])]
     {

@@ -4,6 +4,7 @@
 //! changed. A rule says nothing where a setting that it looks at could not be read: that has been
 //! reported, and what follows from it would only be noise.
 
+mod fallback;
 mod listener;
 mod policy;
 mod priority;
@@ -14,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Bound::{self, Unbounded};
 
-use super::admin::Admin;
+use super::admin::{Admin, MaxMemory, Runtime};
 use super::problem::{Place, Problem, Report};
 use super::read::Sections;
 use super::source::Source;
 use super::tree::{Kind, join};
+use crate::units::ByteSize;
 
 /// The most listeners; each is a socket for every worker.
 pub const MAX_LISTENERS: usize = 64;
@@ -49,6 +51,7 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
     check.count("upstreams", MAX_UPSTREAMS);
     admin(&mut check, &config.admin);
     priority::check(&mut check, &"priorities", &config.priorities);
+    runtime(&mut check, &config.runtime);
     if source.root().get("listeners").is_none_or(|node| node.size() == 1) {
         check.problem(&"listeners", "at least one listener is needed");
     }
@@ -73,6 +76,18 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
 fn admin(check: &mut Check<'_>, admin: &Admin) {
     if admin.max_connections == 0 {
         check.problem(&"admin.max_connections", "is 0, so nobody could ask; write 1 or more");
+    }
+}
+
+/// The least `runtime.max_memory`: what the process holds without a single request, twice.
+const MIN_MEMORY: ByteSize = ByteSize::kib(32 * 1024);
+
+fn runtime(check: &mut Check<'_>, runtime: &Runtime) {
+    if let Some(MaxMemory::Size(size)) = runtime.max_memory
+        && size < MIN_MEMORY
+    {
+        let message = format!("is {size}, too little to do anything; write {MIN_MEMORY} or more");
+        check.problem(&"runtime.max_memory", message);
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::learned::Learned;
 use super::limit::Limit;
 use crate::config::upstream::Protocol;
 use crate::policy::load_balancing::Policy;
@@ -59,8 +60,14 @@ pub struct Followed {
     pub timeouts: Timeouts,
     /// What is tried again.
     pub retry: Retry,
+    /// What answers this request when its upstream fails, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<FallbackLink>,
     /// The tier of importance of this request.
     pub priority: String,
+    /// The rate that is learned from its upstream; of a running proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned_rate: Option<Learned>,
     /// Every policy of the route, as in the file with defaults filled in.
     pub policies: Map<String, Value>,
 }
@@ -155,6 +162,15 @@ pub struct Retry {
     pub max_attempts: u32,
     /// The ends of an attempt that are worth another one.
     pub on: Vec<String>,
+}
+
+/// A link of the fallback chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FallbackLink {
+    /// `stale`, `upstream:<name>` or `respond`.
+    pub link: String,
+    /// Whether and when it can answer this request, in a few words.
+    pub when: &'static str,
 }
 
 /// Whether a request is tried again.

@@ -52,6 +52,8 @@ routes:
     match: { host: users.internal, path: /admin, listeners: [egress] }
     upstream: spare
     retry: { unsafe_methods: never }
+    cache: { stale_if_error: 1m }
+    fallback: [stale, { upstream: payments }, { respond: { status: 203 } }]
   - name: steered
     match: { host: users.internal, path: /steered, headers: { x-priority: { present: true } } }
     upstream: spare
@@ -125,6 +127,35 @@ fn captures_and_dot_segments_are_treated_as_in_a_request() {
     assert_eq!(route.timeouts.per_try.as_deref(), Some("250ms"));
     let refused = followed("GET", "http://payments.internal/v1/../secret").sent;
     assert!(refused.refused.is_some() && refused.target.is_none());
+}
+
+#[test]
+fn the_links_that_would_answer_a_failure_are_told_in_their_order() {
+    let links = |method: &str| {
+        let route = followed(method, "http://users.internal/admin");
+        let told = |link: super::FallbackLink| format!("{}: {}", link.link, link.when);
+        route.fallback.into_iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        links("GET"),
+        [
+            "stale: if a good answer is kept and not too old",
+            "upstream:payments: if there is time left",
+            "respond: always"
+        ]
+    );
+    assert_eq!(
+        links("POST")[..2],
+        [
+            "stale: never: only GET is answered from what is kept",
+            "upstream:payments: only if nothing was sent"
+        ]
+    );
+    let text = told(&asked("GET", "http://users.internal/admin")).to_string();
+    assert!(text.contains("fallback    1. stale: if"), "{text}");
+    let upstreams = followed("GET", "http://users.internal/admin").upstreams;
+    let shares: Vec<_> = upstreams.iter().map(|to| (to.name.as_str(), to.share)).collect();
+    assert_eq!(shares, [("spare", 1.0), ("payments", 0.0)]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::learned::in_words;
 use super::{Again, Destination, Explanation, Followed, Place, Retry};
 
 /// How many endpoints of an upstream are listed.
@@ -82,15 +83,25 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
     let policy = |key: &str| route.policies.get(key).map(flat).filter(|text| !text.is_empty());
     line(f, "breaker", &or_else(policy("circuit_breaker").unwrap_or_default(), "none"))?;
     line(f, "priority", &route.priority)?;
+    if let Some(learned) = &route.learned_rate {
+        line(f, "learned", &in_words(learned))?;
+    }
     for (key, shown) in [
         ("rate_limit", "rate limit"),
         ("bulkhead", "bulkhead"),
+        ("hedge", "hedge"),
+        ("mirror", "mirror"),
         ("rewrite", "rewrite"),
         ("headers", "headers"),
+        ("cache", "cache"),
     ] {
         if let Some(text) = policy(key) {
             line(f, shown, &text)?;
         }
+    }
+    for (at, link) in route.fallback.iter().enumerate() {
+        let key = if at == 0 { "fallback" } else { "" };
+        line(f, key, &format!("{}. {}: {}", at + 1, link.link, link.when))?;
     }
     Ok(())
 }

@@ -13,13 +13,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod bulkhead;
+pub mod cache;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod ejection;
 pub mod health_check;
+pub mod hedge;
+pub mod learned_rate;
 pub mod load_balancing;
+pub mod mirror;
 pub mod outcome;
 pub mod priority;
+pub mod protection;
 pub mod queue;
 pub mod rate_limit;
 pub mod resolution;

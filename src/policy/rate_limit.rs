@@ -7,8 +7,10 @@
 //! With `on_limit: wait` a request above the limit reserves its turn: it moves the due time on like
 //! one that passes, and is told how long to wait for its own. Turns go in order of arrival and each
 //! waiter wakes once, to go; nobody wakes to ask again and be overtaken. A turn whose request went
-//! away meanwhile is lost, as it would be had the request passed: handing it on would let the ones
-//! behind it go faster than the rate. What can be reserved is bounded by `max_wait`.
+//! away meanwhile is given back when no other was reserved after it, and else lost, as it would be
+//! had the request passed: handing it on would let the ones behind it go faster than the rate. What
+//! can be reserved is bounded by `max_wait`, by what is left of the request's own time, and by
+//! [`MAX_WAITING`].
 //!
 //! Keys are remembered as 64-bit hashes with a random seed of the limiter's own, so that no header
 //! value stays in memory and nobody can aim for another's slot. The [`MAX_KEYS`] most recent are
@@ -22,6 +24,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +38,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
+use super::learned_rate::{Bounds, MAX_WAITING};
 use super::load_balancing::HashOn;
 use crate::units::{Period, Rate};
 
@@ -57,10 +61,11 @@ pub struct Settings {
     /// Whether the policy acts.
     #[serde(default)]
     pub mode: Mode,
-    /// The sustained rate. Required.
-    pub rate: Rate,
-    /// How many may pass at once after a pause; null = the events of one second of the rate, at
-    /// least 1.
+    /// The sustained rate. Required, unless it is learned; then it is the most that is sent.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// How many may pass at once after a pause; null = the events of one second of the rate, of a
+    /// quarter of one where it is learned; at least 1.
     #[serde(default)]
     pub burst: Option<u32>,
     /// What has a limit of its own: `header:NAME` or `client_ip`; null = the whole route has one.
@@ -72,6 +77,31 @@ pub struct Settings {
     /// With `wait`: a request that would have to wait longer is refused.
     #[serde(default)]
     pub max_wait: Period,
+    /// The rate is learned from the upstream's 429, `Retry-After` and `RateLimit`: for calls to a
+    /// third party. It counts every attempt.
+    #[serde(default)]
+    pub learn_from_429: bool,
+}
+
+impl Settings {
+    /// What they say of a rate that is learned.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            rate: self.rate.map(Rate::per_second),
+            burst: self.burst,
+            observed: self.mode == Mode::Observe,
+        }
+    }
+
+    /// How long a request may wait.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        match self.on_limit {
+            OnLimit::Wait => self.max_wait.get(),
+            OnLimit::Reject => Duration::ZERO,
+        }
+    }
 }
 
 /// What happens to a request above the limit.
@@ -122,6 +152,14 @@ pub enum Verdict {
     },
 }
 
+/// A turn that was reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    slot: u64,
+    /// The due time after it.
+    due: Nanos,
+}
+
 /// The limit of one route, for all requests or for each key, on a clock of the caller's choice.
 pub struct Limiter<C: Clock> {
     made_of: (Rate, Option<u32>, Option<HashOn>),
@@ -131,15 +169,17 @@ pub struct Limiter<C: Clock> {
     governor: RateLimiter<u64, Arrivals, Elapsed<C>, StateInformationMiddleware>,
     /// The due times that the governor works on: reserving a turn writes to them too.
     arrivals: Arrivals,
+    /// How many have reserved a turn that has not come.
+    waiting: AtomicUsize,
     seed: RandomState,
 }
 
 impl<C: Clock> Limiter<C> {
-    /// A limiter with every burst full.
+    /// A limiter of this rate with every burst full.
     #[must_use]
-    pub fn new(s: &Settings, clock: C) -> Self {
-        let interval = interval(s.rate);
-        let burst = burst(s, interval);
+    pub fn new(s: &Settings, rate: Rate, clock: C) -> Self {
+        let interval = interval(rate);
+        let burst = burst(s.burst, rate, interval);
         let arrivals = Arrivals(Arc::new(match s.key {
             None => Slots::One(InMemoryState::default()),
             Some(_) => Slots::PerKey(Mutex::new(LruCache::sparse(MAX_KEYS))),
@@ -149,15 +189,12 @@ impl<C: Clock> Limiter<C> {
             .allow_burst(burst);
         let clock = Elapsed { clock, start: OnceLock::new() };
         Self {
-            made_of: (s.rate, s.burst, s.key.clone()),
-            policy: Policy {
-                limit: s.rate.events,
-                burst: burst.get(),
-                window: s.rate.per.duration(),
-            },
+            made_of: (rate, s.burst, s.key.clone()),
+            policy: Policy { limit: rate.events, burst: burst.get(), window: rate.per.duration() },
             interval,
             governor: RateLimiter::new(quota, arrivals.clone(), clock),
             arrivals,
+            waiting: AtomicUsize::new(0),
             seed: RandomState::new(),
         }
     }
@@ -166,7 +203,7 @@ impl<C: Clock> Limiter<C> {
     #[must_use]
     pub fn same_quota(&self, s: &Settings) -> bool {
         let (rate, burst, key) = &self.made_of;
-        (rate, burst, key) == (&s.rate, &s.burst, &s.key)
+        (Some(*rate), burst, key) == (s.rate, &s.burst, &s.key)
     }
 
     /// The limit in the terms of the header fields.
@@ -175,24 +212,55 @@ impl<C: Clock> Limiter<C> {
         self.policy
     }
 
+    /// How many have reserved a turn that has not come.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Asks for one request. `key` is the value of the part of the request that has a limit of its
     /// own;
     /// `None` = the request lacks it. It does not matter where the whole route has one limit.
     #[must_use]
     pub fn check(&self, s: &Settings, key: Option<&str>) -> Verdict {
+        self.ask(s, key, Duration::MAX).0
+    }
+
+    /// The same for a request that has only so much time. A turn that was reserved comes with it;
+    /// while it is waited for, it belongs between [`Limiter::waits`] and [`Limiter::waited`].
+    #[must_use]
+    pub fn ask(&self, s: &Settings, key: Option<&str>, time: Duration) -> (Verdict, Option<Turn>) {
         let slot = self.slot(key);
         match self.governor.check_key(&slot) {
-            Ok(state) => Verdict::Pass { remaining: state.remaining_burst_capacity() },
+            Ok(state) => (Verdict::Pass { remaining: state.remaining_burst_capacity() }, None),
             Err(not_until) => {
                 let now = self.governor.clock().now();
-                match s.on_limit {
-                    OnLimit::Wait => self.reserve(slot, now.as_u64(), s.max_wait.get()),
-                    OnLimit::Reject => {
-                        Verdict::Refused { retry_after: not_until.wait_time_from(now) }
-                    }
+                let patience = s.patience().min(time);
+                if patience.is_zero() || self.waiting() >= MAX_WAITING {
+                    let retry_after = not_until.wait_time_from(now);
+                    return (Verdict::Refused { retry_after }, None);
                 }
+                self.reserve(slot, now.as_u64(), patience)
             }
         }
+    }
+
+    /// Counts one more that waits for its turn.
+    pub fn waits(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less. A turn that has not come is given back, if it is the last one reserved.
+    pub fn waited(&self, turn: Turn, came: bool) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if came {
+            return;
+        }
+        let before = Nanos::new(turn.due.as_u64().saturating_sub(self.interval));
+        let last =
+            |due: Option<Nanos>| if due == Some(turn.due) { Ok(((), before)) } else { Err(()) };
+        // Others have reserved behind it otherwise, and keep their turns.
+        let _ = self.arrivals.measure_and_replace(&turn.slot, last);
     }
 
     /// What is left for a key, without using any of it.
@@ -215,17 +283,18 @@ impl<C: Clock> Limiter<C> {
 
     /// Moves the due time on by one request if its turn comes within `max_wait`. Judges afresh,
     /// because the turn that the governor saw may be another's by now.
-    fn reserve(&self, slot: u64, now: u64, max_wait: Duration) -> Verdict {
+    fn reserve(&self, slot: u64, now: u64, max_wait: Duration) -> (Verdict, Option<Turn>) {
         let early = self.interval * u64::from(self.policy.burst - 1);
         let take = |due: Option<Nanos>| {
             let due = due.map_or(now, Nanos::as_u64).max(now);
             let wait = Duration::from_nanos(due.saturating_sub(early).saturating_sub(now));
-            if wait > max_wait { Err(wait) } else { Ok((wait, Nanos::new(due + self.interval))) }
+            let next = Nanos::new(due + self.interval);
+            if wait > max_wait { Err(wait) } else { Ok(((wait, next), next)) }
         };
         match self.arrivals.measure_and_replace(&slot, take) {
-            Ok(Duration::ZERO) => Verdict::Pass { remaining: 0 },
-            Ok(wait) => Verdict::Wait(wait),
-            Err(retry_after) => Verdict::Refused { retry_after },
+            Ok((Duration::ZERO, _)) => (Verdict::Pass { remaining: 0 }, None),
+            Ok((wait, due)) => (Verdict::Wait(wait), Some(Turn { slot, due })),
+            Err(retry_after) => (Verdict::Refused { retry_after }, None),
         }
     }
 
@@ -245,9 +314,9 @@ fn interval(rate: Rate) -> u64 {
 }
 
 /// The burst as written, else the requests of one second; at least one.
-fn burst(s: &Settings, interval: u64) -> NonZeroU32 {
-    let second = u64::from(s.rate.events) / s.rate.per.duration().as_secs().max(1);
-    let wanted = s.burst.map_or(second, u64::from).min(LONGEST_REFILL / interval);
+fn burst(burst: Option<u32>, rate: Rate, interval: u64) -> NonZeroU32 {
+    let second = u64::from(rate.events) / rate.per.duration().as_secs().max(1);
+    let wanted = burst.map_or(second, u64::from).min(LONGEST_REFILL / interval);
     u32::try_from(wanted).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 

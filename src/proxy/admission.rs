@@ -6,41 +6,63 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use super::context::Context;
+use super::egress::{self, Turn};
 use super::error::Refusal;
 use super::site::Site;
 use crate::clock;
 use crate::gate::{Adaptive, Asking, Entry, Fixed, Gate, Limit, Place, Refused};
 use crate::policy::Mode;
 use crate::policy::load_balancing::{HashOn, hash};
-use crate::policy::rate_limit::Verdict;
+use crate::policy::protection;
+use crate::policy::rate_limit::OnLimit;
+use crate::snapshot::limit::Reserved;
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
-/// The rate limit: passes, after the wait that is returned, or refuses with 429.
+/// The proxy's own protection: refuses with 503 when it is so short of something that the request's
+/// tier is not served.
+pub fn protect(ctx: &Context, route: &Route) -> Result<(), Refusal> {
+    let pressure = ctx.worker.pressure();
+    if pressure > 0.0 && protection::refuses(pressure, ctx.tier, route.importance.tiers()) {
+        return Err(Reason::SelfProtection.into());
+    }
+    Ok(())
+}
+
+/// The rate limit: passes, when the turn that is returned has come, or refuses with 429, or with
+/// 504 where only the request's own time is too short for its turn.
 pub fn rate_limit(
     ctx: &mut Context,
     route: &Route,
     headers: &HeaderMap,
-) -> Result<Duration, Refusal> {
-    let (Some(limiter), Some(settings)) = (&route.limiter, &route.settings.rate_limit) else {
-        return Ok(Duration::ZERO);
+) -> Result<Option<Turn>, Refusal> {
+    let Some(settings) = &route.settings.rate_limit else { return Ok(None) };
+    if let Some(learning) = &route.learning {
+        return egress::ask(ctx, route, learning, settings);
+    }
+    let Some(limiter) = &route.limiter else { return Ok(None) };
+    let observed = settings.mode == Mode::Observe;
+    // The clock is read only where something depends on it.
+    let time = match (settings.on_limit, ctx.deadline) {
+        _ if observed => Duration::ZERO,
+        (OnLimit::Wait, Some(_)) => egress::left(ctx, clock::now()),
+        _ => Duration::MAX,
     };
-    let verdict = {
+    let asked = {
         let key = settings.key.as_ref().and_then(|key| part(ctx, headers, key));
-        limiter.check(settings, key.as_deref())
+        Reserved::ask(limiter, settings, key.as_deref(), time)
     };
-    let retry_after = match verdict {
-        Verdict::Pass { .. } => return Ok(Duration::ZERO),
-        Verdict::Wait(_) | Verdict::Refused { .. } if settings.mode == Mode::Observe => {
+    let wait = match asked {
+        Ok(turn) => return Ok(turn.map(Turn::Fixed)),
+        Err(_) if observed => {
             ctx.would(route, Would::RateLimit);
-            return Ok(Duration::ZERO);
+            return Ok(None);
         }
-        Verdict::Wait(wait) if fits(ctx, wait) => return Ok(wait),
-        Verdict::Wait(wait) => wait,
-        Verdict::Refused { retry_after } => retry_after,
+        Err(wait) => wait,
     };
-    Err(Refusal::rate_limited(retry_after, limiter.policy()))
+    let refusal = egress::refused(ctx, wait, settings.patience(), clock::now());
+    Err(refusal.with_rate_limit(limiter.policy()))
 }
 
 /// What a request holds once it is admitted.
@@ -137,11 +159,6 @@ pub fn used(ctx: &Context, target: &Target, since: Instant) {
 pub fn caller(ctx: &Context, site: &Site, headers: &HeaderMap, key: &HashOn) -> Option<u64> {
     let key = if site.trusted { key } else { &HashOn::ClientIp };
     part(ctx, headers, key).map(|part| hash(part.as_bytes()))
-}
-
-/// Whether a wait ends before the request's deadline.
-fn fits(ctx: &Context, wait: Duration) -> bool {
-    ctx.deadline.is_none_or(|deadline| clock::now() + wait < deadline)
 }
 
 /// The part of a request that is limited or hashed on.

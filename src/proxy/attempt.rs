@@ -10,10 +10,12 @@ use http_body_util::BodyExt;
 use super::admission;
 use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
+use super::egress;
 use super::error::Refusal;
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
 use super::outbound::Outbound;
+use super::worker::Worker;
 use crate::clock;
 use crate::gate::{Adaptive, Lesson, Place};
 use crate::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
@@ -28,7 +30,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
-use crate::upstream::message::{Message, OwnFields};
+use crate::upstream::message::OwnFields;
 use crate::upstream::pool::Lease;
 
 /// The end of an attempt that has none: longer than any period of the configuration.
@@ -88,7 +90,7 @@ impl Answer {
 /// An attempt that goes on. Dropped before its end, it frees its trial and lets the endpoint learn
 /// how long it has waited in vain.
 struct Underway<'a> {
-    upstream: &'a Upstream,
+    upstream: &'a Arc<Upstream>,
     in_flight: Option<InFlight>,
     pass: Option<Pass>,
     began: Instant,
@@ -110,12 +112,59 @@ impl Drop for Underway<'_> {
 /// When nothing was tried: the time is over, the circuit is open, or there is no endpoint.
 pub async fn run(
     ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &mut Outbound,
+    way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
     began: Instant,
 ) -> Result<Tried, Box<Refusal>> {
+    let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
+    let prepared = prepare(ctx, way, fullness, began)?;
+    let ended = send(&ctx.worker, ctx.deadline, &prepared, way.outbound).await;
+    conclude(ctx, way, limit, prepared, ended)
+}
+
+/// What the attempts of a request have in common.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// Its route.
+    pub route: &'a Route,
+    /// The route's upstream that was chosen.
+    pub target: &'a Target,
+    /// The request as it goes there.
+    pub outbound: &'a Outbound,
+}
+
+/// An attempt that has leave of the circuit, and an endpoint.
+pub struct Prepared<'a> {
+    underway: Underway<'a>,
+    endpoint: Arc<Endpoint>,
+    own: OwnFields,
+    connect_by: Instant,
+    end: Option<Instant>,
+}
+
+impl Prepared<'_> {
+    /// The endpoint that was chosen.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.endpoint)
+    }
+
+    /// Whether it is a trial of a circuit that may close again.
+    pub fn is_trial(&self) -> bool {
+        self.underway.pass.as_ref().is_some_and(Pass::is_trial)
+    }
+}
+
+/// Asks for leave, and chooses the endpoint.
+///
+/// # Errors
+/// As [`run`].
+pub fn prepare<'a>(
+    ctx: &mut Context,
+    way: &Way<'a>,
+    fullness: u8,
+    began: Instant,
+) -> Result<Prepared<'a>, Box<Refusal>> {
+    let Way { route, target, outbound } = *way;
     let timeouts = &route.settings.timeouts;
     let end = timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline);
     let remaining = timeout::remaining(began, end, ctx.deadline);
@@ -133,28 +182,63 @@ pub async fn run(
     };
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
-    let tried = if route.settings.retry.other_endpoint { outbound.tried() } else { &[] };
-    let endpoint = upstream.choose(tried, hash, began).ok_or(Reason::NoEndpoint)?;
+    let endpoint = {
+        let tried = outbound.tried();
+        let excluded = if route.settings.retry.other_endpoint { &*tried } else { &[] };
+        upstream.choose(excluded, hash, began).ok_or(Reason::NoEndpoint)?
+    };
+    egress::again(ctx, route, target, began)?;
     outbound.note(&endpoint);
     ctx.attempts += 1;
     ctx.endpoint = Some(Arc::clone(&endpoint));
-
-    let fullness = limit.as_ref().map_or(0, |place| place.start().fullness);
     let own = own_fields(ctx, outbound.headers(), remaining, fullness);
-    let mut underway =
-        Underway { upstream, in_flight: Some(endpoint.enter()), pass: Some(pass), began };
     let connect_by = timeout::connect_deadline(timeouts, began, end);
-    let message = outbound.message(&own);
-    let ended = send(ctx, upstream, &endpoint, message, connect_by, end).await;
+    let in_flight = Some(endpoint.enter());
+    let underway = Underway { upstream, in_flight, pass: Some(pass), began };
+    Ok(Prepared { underway, endpoint, own, connect_by, end })
+}
+
+/// Sends it, and waits for the head of the answer.
+pub async fn send(
+    worker: &Worker,
+    deadline: Option<Instant>,
+    prepared: &Prepared<'_>,
+    outbound: &Outbound,
+) -> Ended {
+    let Prepared { underway, endpoint, own, connect_by, end } = prepared;
+    // Nothing is bound to a name before its await: the future would hold it twice.
+    let by = end.unwrap_or(*connect_by + NEVER);
+    let (pools, message) = (&worker.pools, outbound.message(own));
+    match clock::until(by, pools.send(underway.upstream, endpoint, message, *connect_by)).await {
+        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(_) => Ended::TimedOut { deadline: *end == deadline },
+    }
+}
+
+/// Classifies the end of an attempt, once, and lets all learn from it.
+///
+/// # Errors
+/// When the fault is ours or the client's.
+pub fn conclude(
+    ctx: &Context,
+    way: &Way<'_>,
+    limit: &mut Option<Place<Adaptive>>,
+    prepared: Prepared<'_>,
+    ended: Ended,
+) -> Result<Tried, Box<Refusal>> {
+    let Way { route, target, outbound } = *way;
+    let Prepared { mut underway, endpoint, .. } = prepared;
     let now = clock::now();
     let in_flight = underway.in_flight.take();
     let pass = underway.pass.take();
-    drop(underway);
-    let tried = classify(ctx, ended, in_flight, (began, now), outbound);
+    let tried = classify(ctx, ended, in_flight, (underway.began, now), outbound);
     if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
         place.learn(Lesson { route: target.baseline, sample, at: now });
     }
-    settle(upstream, &endpoint, breaker, pass, tried, now)
+    egress::learn(route, target, &tried.tried, underway.began);
+    let breaker = &route.settings.circuit_breaker;
+    settle(&target.upstream, &endpoint, breaker, pass, tried, now)
 }
 
 /// What this attempt tells the upstream of itself: how much time it has, and how many came before.
@@ -179,27 +263,28 @@ fn own_fields(
 }
 
 /// What became of the send.
-enum Ended {
+pub enum Ended {
+    /// The head of an answer came.
     Answered(Response<AnswerBody>, Lease<RequestBody>),
+    /// No answer came.
     Failed(crate::upstream::error::Error),
-    TimedOut { deadline: bool },
+    /// The time was over; the whole request's, or the attempt's alone.
+    TimedOut {
+        /// Whether it was the whole request's.
+        deadline: bool,
+    },
 }
 
-async fn send(
-    ctx: &Context,
-    upstream: &Arc<Upstream>,
-    endpoint: &Arc<Endpoint>,
-    message: Message<'_, RequestBody>,
-    connect_by: Instant,
-    end: Option<Instant>,
-) -> Ended {
-    // Nothing is bound to a name before its await: the future would hold it twice.
-    let by = end.unwrap_or(connect_by + NEVER);
-    let pools = &ctx.worker.pools;
-    match clock::until(by, pools.send(upstream, endpoint, message, connect_by)).await {
-        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
-        Ok(Err(error)) => Ended::Failed(error),
-        Err(_) => Ended::TimedOut { deadline: end == ctx.deadline },
+impl Ended {
+    /// Whether it is an answer that needs no other: none of failure or overload.
+    pub fn is_acceptable(&self) -> bool {
+        match self {
+            Self::Answered(response, _) => {
+                let status = response.status();
+                !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Failed(_) | Self::TimedOut { .. } => false,
+        }
     }
 }
 
@@ -324,17 +409,19 @@ const fn grpc_failure(code: u16) -> bool {
 }
 
 /// What the circuit makes of an attempt. One without an answer counts as the status that we would
-/// answer in its place, so that `5xx` covers an upstream that is gone.
+/// answer in its place, so that `5xx` covers an upstream that is gone. What a peer's proxy has shed
+/// is none: an open circuit would take the rest of its goodput as well.
 fn verdict(settings: &BreakerSettings, outcome: &Outcome, headers: Option<&HeaderMap>) -> Verdict {
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let server_error = match outcome.end {
         End::Answer { grpc, .. } => grpc.is_some_and(grpc_failure),
         _ => true,
     };
-    let failure = settings.failures.iter().any(|condition| {
+    let counts = |condition: &Condition| {
         condition.matches(outcome, &has_header)
             || (server_error && *condition == Condition::StatusClass(5))
-    });
+    };
+    let failure = !outcome.peer_shed && settings.failures.iter().any(counts);
     let slow = settings.slow.over.is_some_and(|over| outcome.latency > *over);
     Verdict { failure, slow }
 }

@@ -57,6 +57,16 @@ pub struct Context {
     pub caller: Option<u64>,
     /// How many attempts were made here.
     pub attempts: u32,
+    /// Whether an attempt may have been executed: it was not proved that nothing of it was.
+    pub executed: bool,
+    /// The place of the link of the fallback chain that answered.
+    pub fallback: Option<usize>,
+    /// Whether it was answered by what another request in flight had fetched.
+    pub coalesced: bool,
+    /// Whether an attempt was a trial of a circuit that may close again.
+    pub trial: bool,
+    /// Up to how many bytes of body it is copied to the route's mirror, if it was drawn.
+    pub mirrored: Option<usize>,
     /// Why the last retry was not made, if it was wanted.
     pub suppressed: Option<Suppressed>,
     /// The policies in observe mode that would have acted.
@@ -104,6 +114,11 @@ impl Context {
             tier: 0,
             caller: None,
             attempts: 0,
+            executed: false,
+            fallback: None,
+            coalesced: false,
+            trial: false,
+            mirrored: None,
             suppressed: None,
             would: Vec::new(),
             grpc_status: None,
@@ -184,7 +199,9 @@ impl Context {
                 }
             }
         }
-        let is_error = reason.is_some() || self.status.is_some_and(|status| status >= 500);
+        let is_error = reason.is_some()
+            || self.fallback.is_some()
+            || self.status.is_some_and(|status| status >= 500);
         let live = self.worker.proxy.live();
         let settings = &live.snapshot.config.telemetry.access_log;
         if access_log::should_log(settings, is_error, fastrand::f64()) {
@@ -214,10 +231,17 @@ impl Context {
             attempts: self.attempts,
             retry_suppressed: self.suppressed.map(Suppressed::as_str),
             would: self.would.as_slice(),
+            fallback: self.fallback_name(),
+            coalesced: self.coalesced,
             bytes_in: self.read_bytes,
             bytes_out: self.sent_bytes,
         };
         self.worker.proxy.access_log.write(format, &access);
+    }
+
+    /// The name of the link that answered, if one did.
+    fn fallback_name(&self) -> Option<&str> {
+        self.route.as_ref()?.fallback.get(self.fallback?)?.name.to_str().ok()
     }
 
     /// The name of its upstream, once chosen.

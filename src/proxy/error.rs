@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderValue, Response};
 
 use super::answer::{self, AnswerKind, Detail, RateLimitFields};
 use super::body::Body;
 use super::context::Context;
+use super::headers::names::TRIED;
 use crate::policy::rate_limit;
+use crate::policy::retry::Suppressed;
 use crate::telemetry::reason::Reason;
 
 /// The end of a request by our own decision.
@@ -46,19 +48,16 @@ impl Refusal {
         Self { retry_after: Some(retry_after), ..Reason::CircuitOpen.into() }
     }
 
-    /// A limit that lets the next request pass after a time.
-    pub fn rate_limited(retry_after: Duration, policy: rate_limit::Policy) -> Self {
+    /// The same with the limit that was reached, where it was one.
+    pub fn with_rate_limit(self, policy: rate_limit::Policy) -> Self {
+        let Some(retry_after) = self.retry_after else { return self };
         let fields = RateLimitFields {
             quota: u64::from(policy.limit),
             window: policy.window.as_secs().max(1),
             remaining: 0,
             reset: retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0),
         };
-        Self {
-            retry_after: Some(retry_after),
-            rate_limit: Some(fields),
-            ..Reason::RateLimited.into()
-        }
+        Self { rate_limit: Some(fields), ..self }
     }
 
     /// The answer to the client. The only place where a refusal becomes one.
@@ -72,6 +71,8 @@ impl Refusal {
             rate_limit: self.rate_limit,
             // What the client still sends of its body is not read.
             close: ctx.peer.last_request()
+                || (self.reason == Reason::SelfProtection
+                    && ctx.worker.proxy.protection.of_connections() > 0.0)
                 || matches!(
                     self.reason,
                     Reason::RequestTimeout | Reason::BodyTooLarge | Reason::BadRequest
@@ -79,7 +80,10 @@ impl Refusal {
             head: ctx.method == http::Method::HEAD,
         };
         let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
-        let answer = answer::local(self.reason, kind, &detail, fastrand::f64());
+        let mut answer = answer::local(self.reason, kind, &detail, fastrand::f64());
+        if ctx.suppressed.is_some_and(Suppressed::is_final) {
+            answer.headers_mut().insert(TRIED.clone(), HeaderValue::from_static("1"));
+        }
         ctx.status = Some(self.reason.status());
         let (head, bytes) = answer.into_parts();
         Response::from_parts(head, Body::Local(Some(bytes), ctx))

@@ -6,12 +6,19 @@ pub mod admission;
 pub mod answer;
 pub mod attempt;
 pub mod body;
+pub mod cache;
+pub mod coalesce;
 pub mod context;
+pub mod egress;
 pub mod error;
+pub mod fallback;
 pub mod headers;
+pub mod hedge;
+pub mod mirror;
 pub mod outbound;
 pub mod peer;
 pub mod pipeline;
+pub mod protection;
 pub mod site;
 pub mod worker;
 
@@ -22,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use self::protection::Protection;
 use self::site::Site;
 use crate::clock;
 use crate::config::problem::Place;
@@ -41,6 +49,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// How short the process is of memory, descriptors and the like.
+    pub protection: Protection,
     /// The file that the configuration comes from, if it comes from one.
     pub file: Option<PathBuf>,
     environment: Box<dyn Environment + Send + Sync>,
@@ -74,7 +84,7 @@ pub struct Reloaded {
 
 impl Live {
     /// A listener's settings, and its place in the configuration, by which routes know it.
-    fn site(&self, listener: &str) -> Option<(usize, &Arc<Site>)> {
+    pub(crate) fn site(&self, listener: &str) -> Option<(usize, &Arc<Site>)> {
         let (index, _) = self.snapshot.listener(listener)?;
         Some((index, self.sites.get(index)?))
     }
@@ -134,6 +144,7 @@ impl Proxy {
             live: ArcSwap::new(live),
             started_with: config,
             access_log,
+            protection: Protection::default(),
             file,
             environment,
             log,

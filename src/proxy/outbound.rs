@@ -1,5 +1,6 @@
 //! The request as it goes to the upstream: made once, sent once or more.
 
+use std::cell::{Ref, RefCell};
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
@@ -19,8 +20,15 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     source: Option<RequestSource>,
-    tried: [u64; TRIED_MAX],
-    tried_count: usize,
+    /// Behind a cell, since two attempts of one request may be under way.
+    tried: RefCell<Tried>,
+}
+
+/// The endpoints that were tried.
+#[derive(Default)]
+struct Tried {
+    endpoints: [u64; TRIED_MAX],
+    count: usize,
 }
 
 impl Outbound {
@@ -31,7 +39,7 @@ impl Outbound {
         headers: HeaderMap,
         source: Option<RequestSource>,
     ) -> Self {
-        Self { method, uri, headers, source, tried: [0; TRIED_MAX], tried_count: 0 }
+        Self { method, uri, headers, source, tried: RefCell::default() }
     }
 
     /// The header fields.
@@ -39,17 +47,42 @@ impl Outbound {
         &self.headers
     }
 
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The target.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The body once more, beside what reads it now; nothing if it is not all there, or larger.
+    pub fn whole_body(&self, max_bytes: usize) -> Option<RequestBody> {
+        match &self.source {
+            Some(source) => source.whole(max_bytes),
+            None => Some(RequestBody::EMPTY),
+        }
+    }
+
     /// The endpoints that were tried.
-    pub fn tried(&self) -> &[u64] {
-        self.tried.get(..self.tried_count).unwrap_or_default()
+    pub fn tried(&self) -> Ref<'_, [u64]> {
+        Ref::map(self.tried.borrow(), |tried| tried.endpoints.get(..tried.count).unwrap_or(&[]))
     }
 
     /// Remembers an endpoint as tried.
-    pub fn note(&mut self, endpoint: &Arc<Endpoint>) {
-        if let Some(place) = self.tried.get_mut(self.tried_count) {
+    pub fn note(&self, endpoint: &Arc<Endpoint>) {
+        let mut tried = self.tried.borrow_mut();
+        let count = tried.count;
+        if let Some(place) = tried.endpoints.get_mut(count) {
             *place = endpoint.id;
-            self.tried_count += 1;
+            tried.count += 1;
         }
+    }
+
+    /// Forgets the endpoints that were tried: another upstream has others.
+    pub fn forget_tried(&mut self) {
+        self.tried = RefCell::default();
     }
 
     /// The request as the next attempt sends it, with fields of its own.
@@ -61,6 +94,11 @@ impl Outbound {
     /// Whether the body, if there is one, can be sent once more.
     pub fn replayable(&self) -> bool {
         self.source.as_ref().is_none_or(RequestSource::replayable)
+    }
+
+    /// Whether there is no body, so that two attempts can send it at once.
+    pub fn is_bodiless(&self) -> bool {
+        self.source.is_none()
     }
 
     /// Why the client's body could not be read, if that is what went wrong.

@@ -106,8 +106,15 @@ impl Peer {
         }
     }
 
-    /// Looks at what the connection waits for.
-    fn look_over(&self, now: Instant) {
+    /// For how long it may be idle.
+    fn idle_for(&self, patience: f64) -> Duration {
+        let cut = self.idle_timeout.mul_f64(patience.clamp(0.0, 1.0));
+        cut.max(IDLE_MIN).min(self.idle_timeout)
+    }
+
+    /// Looks at what the connection waits for; `patience` is the part of its usual time for which
+    /// it may be idle.
+    fn look_over(&self, now: Instant, patience: f64) {
         let passed = |since: Instant, timeout| now.saturating_duration_since(since) >= timeout;
         match self.activity.waits() {
             Waits::Stalled(since) if passed(since, self.idle_timeout) => {
@@ -116,11 +123,17 @@ impl Peer {
             Waits::Head(since) if passed(since, self.header_timeout) => {
                 self.want(Verdict::HeadTimeout);
             }
-            Waits::Request(since) if passed(since, self.idle_timeout) => self.want(Verdict::Close),
+            Waits::Request(since) if passed(since, self.idle_for(patience)) => {
+                self.want(Verdict::Close);
+            }
             _ => {}
         }
     }
 }
+
+/// However short the process is of what a connection costs, one may be idle for so long: a client
+/// that has just come is to get its answer, if only that there is none.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// The connections of one worker.
 #[derive(Default)]
@@ -146,9 +159,10 @@ impl Registry {
         Registered { registry: Rc::clone(self), number }
     }
 
-    /// Looks at what each connection waits for.
-    pub fn look_over(&self, now: Instant) {
-        self.peers.borrow().values().for_each(|peer| peer.look_over(now));
+    /// Looks at what each connection waits for; `patience` is the part of its usual time for which
+    /// one may be idle, 0 to 1.
+    pub fn look_over(&self, now: Instant, patience: f64) {
+        self.peers.borrow().values().for_each(|peer| peer.look_over(now, patience));
     }
 
     /// Ends every connection after the request that it serves.

@@ -11,12 +11,19 @@ use hyper::body::Incoming;
 
 use super::Live;
 use super::admission::{self, Held};
-use super::attempt::{self, Answer, Tried};
+use super::attempt::{self, Answer, Tried, Way};
 use super::body::{Body, Bounds, Exchange, RequestSource};
+use super::cache;
+use super::coalesce;
 use super::context::Context;
+use super::egress::{self, Turn};
 use super::error::Refusal;
+use super::fallback::{self, Made};
+use super::headers::names::TRIED;
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
+use super::hedge;
+use super::mirror;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
@@ -26,8 +33,9 @@ use crate::gate::{Adaptive, Fixed, Place};
 use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
+use crate::snapshot::flights::Leader;
 use crate::snapshot::matcher::{Found, Target as Wanted};
-use crate::snapshot::route::{Route, Target};
+use crate::snapshot::route::Route;
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 
@@ -51,13 +59,15 @@ pub fn handle(
 }
 
 /// An admitted request on its way.
-struct Journey {
-    route: Arc<Route>,
+pub(super) struct Journey {
+    pub(super) route: Arc<Route>,
     /// The place of the chosen upstream among the route's.
-    target: usize,
-    /// How long it must wait for its turn under the rate limit.
-    wait: Duration,
-    outbound: Outbound,
+    pub(super) target: usize,
+    /// The turn under the rate limit that it must wait for.
+    turn: Option<Turn>,
+    pub(super) outbound: Outbound,
+    /// Tells those that wait for its answer.
+    pub(super) leader: Option<Leader>,
 }
 
 /// Checks the head, finds the route, and asks the policies that come before any sending.
@@ -85,16 +95,18 @@ fn admit(
     let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
+    admission::protect(ctx, &route)?;
     admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
-    let wait = admission::rate_limit(ctx, &route, &parts.headers)?;
+    let turn = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
     ctx.target = Some(target);
+    ctx.mirrored = mirror::draw(&route);
     let names = match &route.rewrite {
         Some(_) => snapshot.matcher.capture_names(found.index),
         None => &[],
     };
     let outbound = prepare(ctx, site, &Matched { route: &route, found, names }, parts, body)?;
-    Ok(Box::new(Journey { route, target, wait, outbound }))
+    Ok(Box::new(Journey { route, target, turn, outbound, leader: None }))
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
@@ -116,25 +128,49 @@ fn check_head(site: &Site, parts: &request::Parts, seen: &Seen) -> Result<(), Re
 
 /// Takes an admitted request through its attempts to its answer.
 async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<Body> {
-    if !journey.wait.is_zero() {
-        clock::sleep(journey.wait).await;
+    if let Some(turn) = journey.turn.take()
+        && let Err(refusal) = egress::wait(&ctx, &journey.route, turn).await
+    {
+        return refusal.answer(ctx);
     }
-    match exchange(&mut ctx, &mut journey).await {
-        Ok((answer, bulkhead)) => reply(ctx, journey, answer, bulkhead),
-        Err(refusal) => refusal.answer(ctx),
+    if coalesce::wanted(&ctx, &journey.route, journey.outbound.headers()) {
+        return Box::pin(coalesce::forward(ctx, journey)).await;
+    }
+    let made = exchange(&mut ctx, &mut journey).await;
+    conclude(ctx, journey, made).await
+}
+
+/// The answer to the client: what the attempts have made, or the fallback chain's in its place.
+/// Not an `async fn`, so that the common way holds no future of the rare one.
+pub(super) fn conclude(
+    ctx: Box<Context>,
+    journey: Box<Journey>,
+    made: Made,
+) -> impl Future<Output = Response<Body>> {
+    let answered = if fallback::wanted(&journey.route, &made) {
+        Err(Box::pin(fallback::answer(ctx, journey, made)))
+    } else {
+        Ok(match made {
+            Ok((answer, bulkhead)) => reply(ctx, journey, answer, bulkhead),
+            Err(refusal) => refusal.answer(ctx),
+        })
+    };
+    async move {
+        match answered {
+            Ok(response) => response,
+            Err(chain) => chain.await,
+        }
     }
 }
 
 /// Takes the request's places, makes its attempts, and gives the upstream's place back.
-async fn exchange(
-    ctx: &mut Context,
-    journey: &mut Journey,
-) -> Result<(Answer, Option<Place<Fixed>>), Box<Refusal>> {
+pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
     let Journey { route, target, outbound, .. } = journey;
     let target = route.targets.get(*target).ok_or(Reason::NoEndpoint)?;
     let mut now = clock::now();
     let Held { bulkhead, mut limit } = admission::enter(ctx, route, target, &mut now).await?;
-    let answer = attempts(ctx, route, target, outbound, &mut limit, now).await;
+    let answer = attempts(ctx, &Way { route, target, outbound }, &mut limit, now).await;
+    mirror::copy(ctx, route, outbound);
     admission::used(ctx, target, now);
     Ok((answer?, bulkhead))
 }
@@ -143,33 +179,39 @@ async fn exchange(
 /// last real answer of the upstream is what the client gets.
 async fn attempts(
     ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &mut Outbound,
+    way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
     mut now: Instant,
 ) -> Result<Answer, Box<Refusal>> {
-    target.upstream.deposit(now);
-    let mut so_far = SoFar::default();
+    way.target.upstream.deposit(now);
+    let mut so_far = SoFar { before: ctx.attempts, ..SoFar::default() };
     loop {
-        let tried = match attempt::run(ctx, route, target, outbound, limit, now).await {
+        let first = ctx.attempts == so_far.before;
+        let tried = match way.route.hedging {
+            // Aside, so that the common way does not hold two attempts.
+            Some(_) if first => Box::pin(hedge::run(ctx, way, limit, now)).await,
+            _ => attempt::run(ctx, way, limit, now).await,
+        };
+        let tried = match tried {
             Ok(tried) => tried,
             Err(refusal) => {
-                if ctx.attempts > 0
+                if ctx.attempts > so_far.before
                     && let Some(why) = stopped_by(refusal.reason)
                 {
-                    suppress(ctx, route, why);
+                    suppress(ctx, way.route, why);
                 }
                 return so_far.answer.ok_or(refusal);
             }
         };
-        let Some(wait) = again(ctx, route, target, outbound, &tried, &mut so_far) else {
+        ctx.executed |= !tried.outcome.unsent;
+        ctx.trial |= tried.trial;
+        let Some(wait) = again(ctx, way, &tried, &mut so_far) else {
             return so_far.last(tried.answer);
         };
         if let Ok(answer) = tried.answer {
             so_far.keep(answer);
         }
-        route.metrics.retries.inc();
+        way.route.metrics.retries.inc();
         if let Some(place) = limit {
             place.again();
         }
@@ -190,6 +232,8 @@ struct SoFar {
     waited: Duration,
     /// Whether a peer's overload protection has answered.
     shed: bool,
+    /// How many attempts the request had made, to another upstream, before these.
+    before: u32,
 }
 
 impl SoFar {
@@ -216,14 +260,8 @@ impl SoFar {
 }
 
 /// Whether to try again, and after which wait: the policy, then the budget.
-fn again(
-    ctx: &mut Context,
-    route: &Route,
-    target: &Target,
-    outbound: &Outbound,
-    tried: &Tried,
-    so_far: &mut SoFar,
-) -> Option<Duration> {
+fn again(ctx: &mut Context, way: &Way<'_>, tried: &Tried, so_far: &mut SoFar) -> Option<Duration> {
+    let Way { route, target, outbound } = *way;
     let settings = &route.settings.retry;
     let now = tried.at;
     let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
@@ -235,12 +273,14 @@ fn again(
         inbound_attempt: ctx.inbound_attempts,
     };
     let attempt = retry::Attempt {
-        number: ctx.attempts,
+        number: ctx.attempts - so_far.before,
         outcome: &tried.outcome,
         has_header: &has_header,
         previous_wait: so_far.waited,
         trial: tried.trial,
         shed_before: so_far.shed,
+        tried_there: headers.is_some_and(hint::peer_tried)
+            && !(settings.other_endpoint && target.upstream.has_other(&outbound.tried(), now)),
     };
     so_far.shed |= tried.outcome.peer_shed;
     let remaining = ctx.deadline.map(|deadline| deadline.saturating_duration_since(now));
@@ -267,6 +307,7 @@ const fn stopped_by(reason: Reason) -> Option<Suppressed> {
         Reason::CircuitOpen => Some(Suppressed::CircuitOpen),
         Reason::NoEndpoint => Some(Suppressed::NoEndpoint),
         Reason::Deadline => Some(Suppressed::Deadline),
+        Reason::RateLimited => Some(Suppressed::RateLimit),
         _ => None,
     }
 }
@@ -301,9 +342,11 @@ fn prepare(
     let request::Parts { method, uri, mut headers, version, .. } = parts;
     let route = matched.route;
     let retry = &route.settings.retry;
-    let repeatable = retry.mode == Mode::Enforce && retry.max_attempts > 1;
-    let bounds =
-        Bounds { keep_bytes: if repeatable { retry.buffer.as_usize() } else { 0 }, ..site.bounds };
+    let repeatable =
+        (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
+    let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
+    let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
+    let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
     let source = RequestSource::new(body, bounds);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
     if ctx.seen.fields.any(Fields::EXPECT) {
@@ -334,14 +377,14 @@ fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result
 }
 
 /// The upstream's answer as it goes to the client.
-fn reply(
+pub(super) fn reply(
     mut ctx: Box<Context>,
     journey: Box<Journey>,
     answer: Answer,
     bulkhead: Option<Place<Fixed>>,
 ) -> Response<Body> {
     let Answer { mut response, lease, in_flight } = answer;
-    let Journey { route, outbound, .. } = *journey;
+    let Journey { route, outbound, leader, .. } = *journey;
     ctx.status = Some(response.status().as_u16());
     ctx.grpc_status = if ctx.grpc { hint::grpc_status(response.headers()) } else { None };
     let fields = Seen::of(response.headers()).fields;
@@ -350,15 +393,19 @@ fn reply(
     let streams = ctx.grpc || fields.any(Fields::EVENTS);
     let version = response.version();
     *response.version_mut() = Version::HTTP_11;
-    let headers = response.headers_mut();
-    hop::strip_hop_by_hop(headers, fields);
-    if let Some(site) = &ctx.site {
-        site.forwarding.response(headers, version);
-        if site.last_request(&ctx.peer) && ctx.version < Version::HTTP_2 {
-            headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-        }
+    hop::strip_hop_by_hop(response.headers_mut(), fields);
+    if cache::changes(&ctx.method, response.status().as_u16()) {
+        cache::invalidate(&ctx, outbound.headers());
     }
-    route.response_ops.apply(headers);
+    let recording = route.cache.as_ref().and_then(|_| {
+        let request = outbound.headers();
+        let answered = cache::Answered { request, response: &response, seen: fields, version };
+        cache::record(&ctx, &route, &answered, leader)
+    });
+    dress(&ctx, &route, response.headers_mut(), version);
+    if ctx.suppressed.is_some_and(Suppressed::is_final) {
+        response.headers_mut().insert(TRIED.clone(), http::HeaderValue::from_static("1"));
+    }
     let exchange = Box::new(Exchange {
         lease,
         in_flight,
@@ -368,7 +415,25 @@ fn reply(
         timer: None,
         waiting: None,
         ctx,
+        recording,
         source: outbound.into_source(),
     });
     response.map(|incoming| Body::upstream(incoming, exchange))
+}
+
+/// The fields that every answer of an upstream gets on its way to the client.
+pub(super) fn dress(ctx: &Context, route: &Route, headers: &mut HeaderMap, version: Version) {
+    if let Some(site) = &ctx.site {
+        site.forwarding.response(headers, version);
+    }
+    if closes(ctx) {
+        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    route.response_ops.apply(headers);
+}
+
+/// Whether the answer has to say that it is the connection's last.
+pub(super) fn closes(ctx: &Context) -> bool {
+    ctx.version < Version::HTTP_2
+        && ctx.site.as_ref().is_some_and(|site| site.last_request(&ctx.peer))
 }

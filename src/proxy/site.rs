@@ -32,6 +32,7 @@ impl Site {
             forward_proxy: listener.forward_proxy,
             bounds: Bounds {
                 keep_bytes: 0,
+                replay_bytes: 0,
                 max_bytes: limits.body_bytes.map_or(u64::MAX, super::super::units::ByteSize::get),
                 timeout: (*limits.body_timeout),
             },

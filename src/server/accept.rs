@@ -1,10 +1,11 @@
 //! Listening sockets, and the thread that accepts on them and hands connections to the workers.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -14,12 +15,15 @@ use super::drain::{self, Phase};
 use super::thread::{Accepted, Desk, Handed};
 use crate::clock;
 use crate::config::listener::Bind;
+use crate::proxy::Proxy;
 use crate::telemetry::metrics::ListenerMetrics;
 
 /// Connections that the kernel keeps for us while we are at our own limit.
-const BACKLOG: i32 = 1024;
+pub const BACKLOG: i32 = 1024;
 /// The pause after an accept that failed for want of descriptors or memory, so that we do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two lines of the log about that.
+const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// A socket that listens.
 pub enum Socketed {
@@ -27,6 +31,17 @@ pub enum Socketed {
     Tcp(std::net::TcpListener, SocketAddr),
     /// A unix socket, and its path, which is removed at the end.
     Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+impl Socketed {
+    /// The inode of a TCP socket, by which the kernel's tables name it; nothing where there is no
+    /// procfs to ask.
+    #[must_use]
+    pub fn inode(&self) -> Option<u64> {
+        let Self::Tcp(listener, _) = self else { return None };
+        let entry = format!("/proc/self/fd/{}", listener.as_raw_fd());
+        std::fs::metadata(entry).ok().map(|entry| entry.ino())
+    }
 }
 
 /// Binds a socket. A name is resolved once, here.
@@ -92,6 +107,8 @@ pub struct Acceptor {
     pub max_connections: usize,
     /// Its socket.
     pub socket: Socketed,
+    /// What all workers share.
+    pub proxy: Arc<Proxy>,
 }
 
 enum Listening {
@@ -114,12 +131,18 @@ impl Acceptor {
         self.metrics.connection_limit.set(self.max_connections);
         let places = Arc::new(Semaphore::new(self.max_connections));
         let accepting = async {
+            let mut said: Option<Instant> = None;
             loop {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                let (stream, client) = match accept(&listening).await {
+                let accepted = accept(&listening).await;
+                let (stream, client) = match accepted.and_then(|one| spared(&self.proxy, one)) {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        tracing::warn!(listener = %self.name, %error, "cannot accept");
+                        let now = clock::now();
+                        if said.is_none_or(|at| now.saturating_duration_since(at) >= LINE_EVERY) {
+                            said = Some(now);
+                            tracing::warn!(listener = %self.name, %error, "cannot accept");
+                        }
                         clock::sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
@@ -145,6 +168,21 @@ impl Acceptor {
         }
         Ok(())
     }
+}
+
+/// A connection whose descriptor can be spared for a client; another one is closed at once.
+fn spared(
+    proxy: &Proxy,
+    (stream, client): (Handed, Option<SocketAddr>),
+) -> std::io::Result<(Handed, Option<SocketAddr>)> {
+    let descriptor = match &stream {
+        Handed::Tcp(stream) => stream.as_raw_fd(),
+        Handed::Unix(stream) => stream.as_raw_fd(),
+    };
+    if proxy.protection.for_clients(u64::from(descriptor.unsigned_abs())) {
+        return Ok((stream, client));
+    }
+    Err(std::io::Error::other("the last descriptors are for the operator; raise the limit"))
 }
 
 async fn accept(listening: &Listening) -> std::io::Result<(Handed, Option<SocketAddr>)> {

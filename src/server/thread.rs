@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use super::connection;
 use super::drain::{self, Phase};
 use crate::clock;
+use crate::policy::protection::patience;
 use crate::proxy::Proxy;
 use crate::proxy::peer::{Peer, Registry};
 use crate::proxy::worker::Worker;
@@ -187,15 +188,17 @@ async fn rounds(worker: Rc<Worker>, registry: Rc<Registry>) {
         let due = clock::now() + ROUND;
         clock::sleep_until(due).await;
         let now = clock::now();
-        worker.metrics.delay.set(now.saturating_duration_since(due).as_secs_f64());
+        worker.late(now.saturating_duration_since(due), now);
         let busy = runtime.worker_total_busy_duration(0);
         worker.metrics.busy.add(busy.saturating_sub(busy_before));
         busy_before = busy;
-        registry.look_over(now);
+        let short = worker.proxy.protection.of_connections();
+        let patience = patience(short);
+        registry.look_over(now, patience);
         worker.pools.give_way();
         round = round.wrapping_add(1);
-        if round.is_multiple_of(ROUNDS_PER_SWEEP) {
-            worker.pools.sweep(now);
+        if round.is_multiple_of(ROUNDS_PER_SWEEP) || short > 0.0 {
+            worker.pools.sweep(now, patience);
         }
     }
 }

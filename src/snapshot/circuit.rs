@@ -76,6 +76,12 @@ impl Circuit {
         self.machine.lock().view(settings, now)
     }
 
+    /// Whether attempts pass without a question.
+    #[must_use]
+    pub fn is_closed(&self, settings: &Settings, now: Instant) -> bool {
+        settings.mode != Mode::Enforce || self.machine.lock().state(settings, now) == State::Closed
+    }
+
     /// Sets the state's gauge, for what only time has changed.
     pub fn measure(&self, settings: &Settings, now: Instant) {
         let state = self.machine.lock().state(settings, now);

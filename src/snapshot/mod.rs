@@ -4,11 +4,17 @@
 //! limiter or an upstream whose name is still there is the same object afterwards, not a copy of
 //! it.
 
+pub mod cache;
 pub mod circuit;
+pub mod fallback;
+pub mod flights;
+pub mod hedging;
 pub mod host;
 pub mod importance;
+pub mod learning;
 pub mod limit;
 pub mod matcher;
+pub mod mirror;
 pub mod ops;
 pub mod rewrite;
 pub mod route;
@@ -37,6 +43,8 @@ pub struct Snapshot {
     pub matcher: Matcher,
     /// The routes, in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// Whether any route keeps answers.
+    pub keeps_answers: bool,
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The tiers of importance.
@@ -81,10 +89,21 @@ impl Snapshot {
             let around = Around { upstreams: &upstreams, importance: &importance, metrics };
             Arc::new(Route::new(settings, changes, known, &around))
         };
-        let routes = config.routes.iter().zip(changes).map(route).collect();
+        let routes: Vec<_> = config.routes.iter().zip(changes).map(route).collect();
+        let keeps_answers = routes.iter().any(|route| route.cache.is_some());
         let hash = format!("{hash:016x}");
         let generation = previous.map_or(1, |previous| previous.generation + 1);
-        Ok(Self { config, hash, generation, matcher, routes, upstreams, importance, secrets })
+        Ok(Self {
+            config,
+            hash,
+            generation,
+            matcher,
+            routes,
+            keeps_answers,
+            upstreams,
+            importance,
+            secrets,
+        })
     }
 
     /// The place of a listener in the configuration, by which routes know it.
@@ -96,13 +115,17 @@ impl Snapshot {
     /// Takes the metrics of all that is gone out of the exposition.
     pub fn forget_absent(&self, previous: &Self, metrics: &Metrics) {
         for route in &previous.routes {
-            match self.routes.iter().find(|new| new.name == route.name) {
-                None => metrics.forget_route(&route.name),
-                Some(new) => route.circuits().for_each(|(upstream, _)| {
-                    if !new.circuits().any(|(name, _)| name == upstream) {
-                        metrics.forget_breaker(&route.name, upstream);
-                    }
-                }),
+            let Some(new) = self.routes.iter().find(|new| new.name == route.name) else {
+                metrics.forget_route(&route.name);
+                continue;
+            };
+            if new.learning.is_none() {
+                metrics.forget_learned(&route.name);
+            }
+            for (upstream, _) in route.circuits() {
+                if !new.circuits().any(|(name, _)| name == upstream) {
+                    metrics.forget_breaker(&route.name, upstream);
+                }
             }
         }
         for name in previous.upstreams.keys().filter(|name| !self.upstreams.contains_key(*name)) {

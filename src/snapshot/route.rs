@@ -6,13 +6,19 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::cache::RouteCache;
 use super::circuit::Circuit;
+use super::fallback::{self, Does, Link};
+use super::hedging::Hedging;
 use super::importance::{self, Importance};
+use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
+use super::mirror::Mirror;
 use super::ops::CompiledOps;
 use super::rewrite::{self, Matched, Rewrite};
 use crate::clock;
+use crate::config::fallback::Link as LinkSetting;
 use crate::config::route::Route as Settings;
 use crate::gate::{Fixed, Gate};
 use crate::policy::Mode;
@@ -27,18 +33,28 @@ pub struct Route {
     pub name: Arc<str>,
     /// Its settings.
     pub settings: Settings,
-    /// Where its requests go.
+    /// Where its requests go, and, with weight 0, where only its fallback chain leads.
     pub targets: Vec<Target>,
+    /// What answers when they failed, in this order.
+    pub fallback: Vec<Link>,
+    /// The last good answers, if they are kept.
+    pub cache: Option<Arc<RouteCache>>,
     /// Its metrics.
     pub metrics: Arc<RouteMetrics>,
-    /// Its rate limiter, if it has one.
+    /// Its rate limiter, if it has one of a known rate.
     pub limiter: Option<Arc<RouteLimiter>>,
+    /// Its rate limiter, if it has one that learns.
+    pub learning: Option<Arc<Learning>>,
+    /// Its second copies, if it sends any.
+    pub hedging: Option<Arc<Hedging>>,
     /// Its bulkhead, if it has one.
     pub bulkhead: Option<Arc<Gate<Fixed>>>,
     /// How important its requests are.
     pub importance: Arc<Importance>,
     /// The tier of all its requests, if it gives them one.
     pub tier: Option<importance::Fixed>,
+    /// Where copies of its requests go, if any do.
+    pub mirror: Option<Mirror>,
     /// Changes of header fields on the way to the upstream.
     pub request_ops: CompiledOps,
     /// Changes of header fields on the way back.
@@ -90,7 +106,9 @@ impl Changes {
         settings: &Settings,
         upstreams: &BTreeMap<String, crate::config::upstream::Upstream>,
     ) -> Result<Self, (&'static str, String)> {
-        if let Some((name, _)) = named(settings).find(|(name, _)| !upstreams.contains_key(*name)) {
+        let mirror = settings.mirror.iter().map(|mirror| (mirror.upstream.as_str(), 0));
+        let mut all = named(settings).chain(mirror);
+        if let Some((name, _)) = all.find(|(name, _)| !upstreams.contains_key(*name)) {
             return Err(("upstream", format!("no upstream is named `{name}`")));
         }
         let headers = &settings.headers;
@@ -134,11 +152,18 @@ impl Route {
         };
         let Changes { request_ops, response_ops, rewrite } = changes;
         Self {
+            fallback: fallback::compile(settings, &targets),
+            cache: cache(settings, known, &route_metrics),
+            hedging: hedging(settings, known, &route_metrics),
             metrics: route_metrics,
             limiter: limiter(settings, known),
+            learning: learning(settings, known, metrics),
             bulkhead: bulkhead(settings, known),
             tier: settings.priority.as_ref().and_then(|name| importance.fixed(name)),
             importance: Arc::clone(importance),
+            mirror: settings.mirror.as_ref().and_then(|mirror| {
+                Mirror::new(mirror, known.and_then(|known| known.mirror.as_ref()), upstreams)
+            }),
             request_ops,
             response_ops,
             rewrite,
@@ -183,6 +208,12 @@ impl Route {
         self.circuits().find(|(name, _)| &***name == upstream).map(|(_, circuit)| circuit)
     }
 
+    /// Whether a failed request may go to another upstream.
+    #[must_use]
+    pub fn leads_elsewhere(&self) -> bool {
+        self.fallback.iter().any(|link| matches!(link.does, Does::Upstream(_)))
+    }
+
     /// The place among the targets of one request's upstream, by weight; `random` is drawn only
     /// when there is a choice.
     #[must_use]
@@ -203,11 +234,39 @@ impl Route {
 
 fn limiter(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<RouteLimiter>> {
     let settings = settings.rate_limit.as_ref().filter(|limit| limit.mode != Mode::Off)?;
+    let rate = settings.rate.filter(|_| !settings.learn_from_429)?;
     let running = known.and_then(|known| known.limiter.as_ref());
     Some(match running.filter(|running| running.same_quota(settings)) {
         Some(running) => Arc::clone(running),
-        None => Arc::new(RouteLimiter::new(settings, ProcessClock)),
+        None => Arc::new(RouteLimiter::new(settings, rate, ProcessClock)),
     })
+}
+
+/// What was learned stays, whatever else the settings say of it.
+fn learning(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Metrics,
+) -> Option<Arc<Learning>> {
+    let limit = settings.rate_limit.as_ref()?;
+    if limit.mode == Mode::Off || !limit.learn_from_429 {
+        return None;
+    }
+    let running = known.and_then(|known| known.learning.clone());
+    let new = || Arc::new(Learning::new(metrics.learned(&settings.name), clock::now()));
+    Some(running.unwrap_or_else(new))
+}
+
+/// What is known of latencies stays, whatever the settings say of them.
+fn hedging(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Arc<RouteMetrics>,
+) -> Option<Arc<Hedging>> {
+    settings.hedge.as_ref().filter(|settings| settings.mode != Mode::Off)?;
+    let running = known.and_then(|known| known.hedging.clone());
+    let new = || Arc::new(Hedging::new(Arc::clone(metrics), clock::now()));
+    Some(running.unwrap_or_else(new))
 }
 
 fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<Fixed>>> {
@@ -221,8 +280,41 @@ fn bulkhead(settings: &Settings, known: Option<&Arc<Route>>) -> Option<Arc<Gate<
     })
 }
 
-/// The upstreams that the settings name, with their weights.
+/// The answers that are kept under the same rules of selection, fitted into the new bound.
+fn cache(
+    settings: &Settings,
+    known: Option<&Arc<Route>>,
+    metrics: &Arc<RouteMetrics>,
+) -> Option<Arc<RouteCache>> {
+    let running = known.and_then(|k| Some((k.cache.as_ref()?, k.settings.cache.as_ref()?)));
+    let same =
+        running.filter(|(_, old)| settings.cache.as_ref().is_some_and(|c| c.vary == old.vary));
+    if running.is_some() && same.is_none() {
+        metrics.fallback.cache_bytes.set(0);
+        metrics.fallback.cache_answers.set(0);
+    }
+    let settings = settings.cache.as_ref()?;
+    Some(match same {
+        Some((running, _)) => {
+            running.refit(settings);
+            Arc::clone(running)
+        }
+        None => Arc::new(RouteCache::new(Arc::clone(metrics))),
+    })
+}
+
+/// The upstreams that the settings name, each once, with their weights.
 fn named(settings: &Settings) -> impl Iterator<Item = (&str, u32)> {
     let one = settings.upstream.iter().map(|upstream| (upstream.as_str(), 1));
-    one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)))
+    let one =
+        one.chain(settings.upstreams.iter().map(|target| (target.name.as_str(), target.weight)));
+    let led_to = settings.fallback.iter().filter_map(|link| match link {
+        LinkSetting::Upstream(name) => Some(name.as_str()),
+        LinkSetting::Stale | LinkSetting::Respond(_) => None,
+    });
+    one.clone().chain(
+        led_to
+            .filter(move |name| !one.clone().any(|(known, _)| known == *name))
+            .map(|name| (name, 0)),
+    )
 }

@@ -62,6 +62,10 @@ pub struct Access<'a> {
     pub retry_suppressed: Option<&'a str>,
     /// The policies in observe mode that would have acted.
     pub would: &'a [Would],
+    /// The link of the fallback chain that answered.
+    pub fallback: Option<&'a str>,
+    /// Whether it was answered by what another request in flight had fetched.
+    pub coalesced: bool,
     /// Bytes of the request's body that were read from the client.
     pub bytes_in: u64,
     /// Bytes of the answer's body that were sent to the client.
@@ -127,6 +131,8 @@ impl Access<'_> {
         line.some_number("attempts", Some(self.attempts));
         line.some_text("retry_suppressed", self.retry_suppressed);
         line.policies("would", self.would);
+        line.some_text("fallback", self.fallback);
+        line.some_number("coalesced", self.coalesced.then_some(true));
         line.some_number("bytes_in", Some(self.bytes_in));
         line.some_number("bytes_out", Some(self.bytes_out));
     }

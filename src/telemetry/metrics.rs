@@ -13,11 +13,16 @@
 
 mod cell;
 mod children;
+mod fallback;
 mod family;
+mod hedge;
 mod latency;
+mod learned;
 mod places;
 mod process;
+mod protection;
 mod samples;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +35,18 @@ pub use cell::{Counter, Elapsed, Level, Measure};
 use children::Emit;
 pub use children::{
     BreakerMetrics, BreakerState, EndpointMetrics, ListenerMetrics, RouteMetrics, UpstreamMetrics,
-    WorkerMetrics, Would,
+    Would,
 };
+pub use fallback::{CacheEvent, FallbackLink, FallbackMetrics};
 use family::{Family, Scope};
+pub use hedge::HedgeMetrics;
 pub use latency::{Buckets, Latency, Reading};
+pub use learned::LearnedMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
+pub use protection::ProtectionMetrics;
 use samples::Samples;
+pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].
 pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;
@@ -82,6 +92,7 @@ pub struct Row {
 pub struct Metrics {
     suppressions: &'static [&'static str],
     routes: Children<String, RouteMetrics>,
+    learned: Children<String, LearnedMetrics>,
     breakers: Children<(String, String), BreakerMetrics>,
     upstreams: Children<String, UpstreamMetrics>,
     endpoints: Children<(String, String), EndpointMetrics>,
@@ -90,6 +101,7 @@ pub struct Metrics {
     reloads: [Counter; Reload::ALL.len()],
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
+    protection: ProtectionMetrics,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -116,6 +128,7 @@ impl Metrics {
         Self {
             suppressions,
             routes: Mutex::default(),
+            learned: Mutex::default(),
             breakers: Mutex::default(),
             upstreams: Mutex::default(),
             endpoints: Mutex::default(),
@@ -124,6 +137,7 @@ impl Metrics {
             reloads: Default::default(),
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
+            protection: ProtectionMetrics::default(),
         }
     }
 
@@ -132,6 +146,11 @@ impl Metrics {
         let mut routes = locked(&self.routes);
         let new = || Arc::new(RouteMetrics::new(self.suppressions));
         Arc::clone(routes.entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// The numbers of a route's learned rate.
+    pub fn learned(&self, route: &str) -> Arc<LearnedMetrics> {
+        Arc::clone(locked(&self.learned).entry(route.to_owned()).or_default())
     }
 
     /// The numbers of the circuit between a route and an upstream.
@@ -164,7 +183,13 @@ impl Metrics {
     /// Stops exposing a route and its circuits. Requests still under way count into what they hold.
     pub fn forget_route(&self, name: &str) {
         locked(&self.routes).remove(name);
+        self.forget_learned(name);
         locked(&self.breakers).retain(|(route, _), _| route != name);
+    }
+
+    /// Stops exposing the learned rate of a route.
+    pub fn forget_learned(&self, route: &str) {
+        locked(&self.learned).remove(route);
     }
 
     /// Stops exposing the circuit between a route and an upstream.
@@ -206,6 +231,28 @@ impl Metrics {
     #[must_use]
     pub fn access_log_dropped(&self) -> Arc<Counter> {
         Arc::clone(&self.access_log_dropped)
+    }
+
+    /// How short the proxy itself is of what it lives on.
+    #[must_use]
+    pub const fn protection(&self) -> &ProtectionMetrics {
+        &self.protection
+    }
+
+    /// Requests that have not ended, of all routes.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let all = locked(&self.routes).values().map(|route| route.in_flight.get()).sum::<i64>();
+        u64::try_from(all).unwrap_or(0)
+    }
+
+    /// How late the timers of the worst worker fire, in seconds, and the pressure of it.
+    #[must_use]
+    pub fn event_loop(&self) -> (f64, f64) {
+        let workers = locked(&self.workers);
+        workers.values().fold((0.0, 0.0), |(delay, pressure): (f64, f64), worker| {
+            (delay.max(worker.delay.get()), pressure.max(worker.pressure.get()))
+        })
     }
 
     /// Every metric, in the order of exposition.
@@ -250,6 +297,7 @@ impl Metrics {
     fn collect(&self, samples: &mut Samples, process: &Process) {
         match samples.family().scope() {
             Scope::Route => emit_named(&self.routes, samples),
+            Scope::Learned => emit_named(&self.learned, samples),
             Scope::Breaker => emit_paired(&self.breakers, samples),
             Scope::Upstream => emit_named(&self.upstreams, samples),
             Scope::Endpoint => emit_paired(&self.endpoints, samples),
@@ -277,6 +325,9 @@ impl Metrics {
             Family::ConfigHash => samples.gauge(&[], Some(&config.hash), 1.0),
             Family::AccessLogDropped => {
                 samples.counter(&[], None, self.access_log_dropped.get() as f64);
+            }
+            Family::ProtectionPressure | Family::ProtectionUsage => {
+                self.protection.emit(&[], samples);
             }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}

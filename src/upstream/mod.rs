@@ -111,6 +111,13 @@ impl Upstream {
         self.state.endpoints.load().choose(&self.settings, tried, chance, now)
     }
 
+    /// Whether there is an endpoint that can be chosen and is not among these.
+    #[must_use]
+    pub fn has_other(&self, tried: &[u64], now: Instant) -> bool {
+        let set = self.state.endpoints.load();
+        set.endpoints.iter().any(|e| !tried.contains(&e.id) && e.available(now))
+    }
+
     /// Waits until every name of the upstream has been answered, or refused, once.
     pub async fn answered(&self) {
         if keeper::has_names(self) {

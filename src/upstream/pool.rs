@@ -303,10 +303,11 @@ where
     }
 
     /// Closes what has been idle too long, and all that leads to endpoints that are gone.
-    pub fn sweep(&self, now: Instant) {
+    /// `patience` is the part of its usual time for which a connection may be idle, 0 to 1.
+    pub fn sweep(&self, now: Instant, patience: f64) {
         self.by_endpoint.borrow_mut().retain(|_, kept| {
             let settings = &kept.upstream.settings.pool;
-            let idle_timeout = *settings.idle_timeout;
+            let idle_timeout = settings.idle_timeout.mul_f64(patience);
             kept.idle.retain_mut(|idle| {
                 let stays = now.saturating_duration_since(idle.since) < idle_timeout
                     && idle.connection.is_silent();

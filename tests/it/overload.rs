@@ -193,8 +193,9 @@ async fn an_answer_that_streams_holds_no_place() {
     let mut open = Vec::new();
     for _ in 0..5 {
         let mut connection = client(&proxy).connect().await;
-        open.push(connection.open(request("GET", "/")).await);
-        open.last().map(|answer| assert_eq!(answer.status(), 200));
+        let answer = connection.open(request("GET", "/")).await;
+        assert_eq!(answer.status(), 200);
+        open.push(answer);
     }
     assert_eq!(view(&proxy).limiter.in_flight, 0);
 }
@@ -223,7 +224,7 @@ async fn a_bulkhead_keeps_a_slow_route_to_its_share() {
     let held = Held::new().await;
     let quick = upstream().spawn().await;
     let proxy = proxy(
-        "upstreams: { back: { endpoints: [\"{upstream}\"] }, quick: { endpoints: [\"{quick}\"] } }\n\
+        "upstreams:\n  back: { endpoints: [\"{upstream}\"] }\n  quick: { endpoints: [\"{quick}\"] }\n\
          routes:\n\
          - { name: r, match: { path_prefix: /slow }, upstream: back,\n\
          \u{20}   bulkhead: { max_concurrent: 2, queue: { max: 1, max_wait: 30s } } }\n\

@@ -1,10 +1,11 @@
 //! The rate limit of a route.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::caller::Got;
 use crate::support::service::Service;
-use crate::support::sidecar::{Sidecar, config};
+use crate::support::sidecar::{Sidecar, config, eventually};
 
 fn route(limit: &str) -> String {
     format!("rate_limit: {{ {limit} }}")
@@ -121,14 +122,41 @@ async fn waiting_spaces_requests_and_refuses_what_would_wait_too_long() {
 }
 
 #[tokio::test]
-async fn a_wait_that_the_deadline_does_not_allow_is_refused() {
+async fn a_wait_that_the_deadline_does_not_allow_ends_at_once_and_takes_no_turn() {
     let service = Service::always(200).await;
     let limit = route("rate: 1/min, burst: 1, on_limit: wait, max_wait: 24h");
     let sidecar = Sidecar::start(&config(&[&service], "", &limit));
     let caller = sidecar.caller();
     assert_eq!(caller.get().await.status, 200);
-    let got = caller.get().await;
-    assert_eq!((got.status, got.reason()), (429, Some("rate_limited")));
+    for _ in 0..3 {
+        let got = caller.get().await;
+        assert_eq!((got.status, got.reason()), (504, Some("deadline")));
+    }
+    let live = sidecar.app().proxy.live();
+    let limiter = live.snapshot.routes[0].limiter.as_ref().unwrap();
+    assert!(limiter.state(None).reset <= Duration::from_secs(60), "{:?}", limiter.state(None));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_gives_its_turn_back() {
+    let service = Service::always(200).await;
+    let limit = route("rate: 2/min, burst: 1, on_limit: wait, max_wait: 1h");
+    let limit = format!("{limit}, timeouts: {{ total: 1h }}");
+    let sidecar = Sidecar::start(&config(&[&service], "", &limit));
+    let caller = sidecar.caller();
+    assert_eq!(caller.get().await.status, 200);
+    let live = sidecar.app().proxy.live();
+    let limiter = Arc::clone(live.snapshot.routes[0].limiter.as_ref().unwrap());
+    let waiting = tokio::spawn({
+        let caller = caller.clone();
+        async move { caller.get().await }
+    });
+    eventually("it waits", async || limiter.waiting() == 1).await;
+    assert!(limiter.state(None).reset > Duration::from_secs(31));
+    waiting.abort();
+    eventually("it left", async || limiter.waiting() == 0).await;
+    assert!(limiter.state(None).reset <= Duration::from_secs(30));
+    assert_eq!(service.hits(), 1);
 }
 
 #[tokio::test]

@@ -387,6 +387,7 @@ impl World<'_> {
             previous_wait: request.so_far.waited,
             trial: tried.trial && !self.is(Mutation::RetryTrial),
             shed_before: request.so_far.shed,
+            tried_there: false,
         };
         request.so_far.shed |= tried.outcome.peer_shed;
         let remaining = request.deadline.map(|d| d.saturating_duration_since(now));

@@ -75,7 +75,16 @@ pub(crate) const HOUSE: &[Place] = &[
     Place {
         module: "snapshot",
         floor: 6,
-        crates: &["arc_swap", "bytes", "foldhash", "http", "regex", "tracing"],
+        crates: &[
+            "arc_swap",
+            "bytes",
+            "dashmap",
+            "foldhash",
+            "http",
+            "regex",
+            "tokio::sync",
+            "tracing",
+        ],
     },
     Place {
         module: "proxy",
@@ -100,8 +109,10 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place { module: "server", floor: 8, crates: SHELL },
     Place { module: "explain", floor: 8, crates: &["http", "serde", "serde_json"] },
+    Place { module: "protect", floor: 8, crates: &["tracing"] },
     Place { module: "watch", floor: 8, crates: &["notify", "tokio", "tracing"] },
     Place { module: "admin", floor: 9, crates: SHELL },
+    Place { module: "protect", floor: 8, crates: &["tracing"] },
     Place { module: "app", floor: TOP, crates: &["*"] },
     Place { module: "check", floor: TOP, crates: &[] },
     Place { module: "command", floor: TOP, crates: &["*"] },

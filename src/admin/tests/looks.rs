@@ -3,7 +3,7 @@
 use super::*;
 use crate::upstream::endpoint::Endpoint;
 
-const PATHS: [(&str, &str); 10] = [
+const PATHS: [(&str, &str); 11] = [
     ("/", "text/plain; charset=utf-8"),
     ("/metrics", "text/plain; version=0.0.4"),
     ("/healthz", "text/plain; charset=utf-8"),
@@ -13,6 +13,7 @@ const PATHS: [(&str, &str); 10] = [
     ("/routes", "application/json"),
     ("/upstreams", "application/json"),
     ("/breakers", "application/json"),
+    ("/protection", "application/json"),
     ("/explain?url=http://payments.internal/", "application/json"),
 ];
 
@@ -207,4 +208,26 @@ fn a_foreign_host_on_the_loopback_gets_nothing() {
     for host in ["localhost", "LOCALHOST:15000", "127.0.0.1:15000", "10.0.0.1", "[::1]:15000"] {
         assert_eq!(ask(host).status, 200, "{host}");
     }
+}
+
+#[test]
+fn what_is_refused_for_the_proxy_s_own_sake_is_told() {
+    let served = Served::with("");
+    let usage = [Some(0.97), Some(0.1), None, Some(0.002)];
+    served.proxy.metrics.protection().set(&[0.8, 0.0, 0.0, 0.0], &usage);
+    let shown = served.json("/protection");
+    assert_eq!((&shown["refused_tiers"], &shown["tiers"]), (&3.into(), &4.into()), "{shown}");
+    let memory = serde_json::json!({
+        "resource": "memory", "pressure": 0.8, "usage": 0.97, "start": 0.85, "full": 1.0
+    });
+    assert_eq!(shown["resources"][0], memory);
+    assert_eq!(shown["resources"][2].get("usage"), None, "{shown}");
+    let text = served.get("/metrics").body;
+    for line in [
+        "outrigger_protection_pressure{resource=\"memory\"} 0.8\n",
+        "outrigger_protection_usage_ratio{resource=\"descriptors\"} 0.1\n",
+    ] {
+        assert!(text.contains(line), "{line}");
+    }
+    assert!(!text.contains("usage_ratio{resource=\"accept_queue\"}"));
 }

@@ -6,9 +6,9 @@ use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::queue::{Length, MAX_LENGTH};
 use crate::policy::rate_limit::OnLimit;
 use crate::policy::retry::Condition;
-use crate::policy::{Mode, bulkhead, concurrency, queue, retry, timeout};
+use crate::policy::{Mode, bulkhead, concurrency, hedge, mirror, queue, retry, timeout};
 use crate::policy::{circuit_breaker, ejection, health_check, load_balancing, rate_limit};
-use crate::units::{ByteSize, Factor, Period};
+use crate::units::{ByteSize, Factor, Period, Ratio};
 
 /// More attempts than this multiply a failure instead of hiding it.
 const MOST_ATTEMPTS: u32 = 10;
@@ -26,6 +26,11 @@ const MOST_CONCURRENT: u32 = 100_000;
 const MOST_WAIT: Period = Period::from_secs(60);
 /// The most results in a row that a health check can wait for.
 const MOST_CHECKS: u32 = 100;
+
+/// The largest body that is kept for a copy: it is held for each request in flight that was drawn.
+const MOST_COPIED: ByteSize = ByteSize::kib(16 << 10);
+/// The most copies of a route's requests that may be under way.
+const MOST_COPIES: u32 = 10_000;
 
 pub(super) fn timeouts(check: &mut Check<'_>, at: At<'_>, settings: &timeout::Settings) {
     let zeros = [
@@ -130,7 +135,17 @@ pub(super) fn rate_limit(check: &mut Check<'_>, at: At<'_>, settings: &rate_limi
         let path = format!("{at}.burst");
         check.problem(&path, "is 0, so that nothing could pass; write 1 or more");
     }
+    if settings.rate.is_none() && !settings.learn_from_429 {
+        let message = "is missing; write how many requests may pass, such as 100/s, or \
+                       `learn_from_429: true` to find out what the upstream allows";
+        check.problem(&format_args!("{at}.rate"), message);
+    }
     match &settings.key {
+        Some(_) if settings.learn_from_429 => check.conflict(
+            &format_args!("{at}.key"),
+            "cannot be used with `learn_from_429`, which learns what the upstream allows all of \
+             them together; write a route for each",
+        ),
         Some(HashOn::Cookie(_)) => check.problem(
             &format_args!("{at}.key"),
             "cannot be a cookie, which a client changes at will; write header:<name> or client_ip",
@@ -163,6 +178,14 @@ pub(super) fn concurrency(check: &mut Check<'_>, at: At<'_>, settings: &concurre
         check.conflict(&format_args!("{at}.initial"), message);
     }
     queue(check, &format_args!("{at}.queue"), &settings.queue);
+}
+
+pub(super) fn hedge(check: &mut Check<'_>, at: At<'_>, settings: &hedge::Settings) {
+    let most = settings.max_extra.get();
+    if most <= 0.0 {
+        let path = format!("{at}.max_extra");
+        check.problem(&path, "is 0%, so that no copy would ever be sent; write null for none");
+    }
 }
 
 pub(super) fn bulkhead(check: &mut Check<'_>, at: At<'_>, settings: &bulkhead::Settings) {
@@ -252,4 +275,17 @@ pub(super) fn health_check(check: &mut Check<'_>, at: At<'_>, settings: &health_
     }
     check.range(&format_args!("{at}.healthy_after"), settings.healthy_after, 1, MOST_CHECKS);
     check.range(&format_args!("{at}.unhealthy_after"), settings.unhealthy_after, 1, MOST_CHECKS);
+}
+
+pub(super) fn mirror(check: &mut Check<'_>, at: At<'_>, settings: &mirror::Settings) {
+    if settings.share == Ratio::percent(0) {
+        let path = format!("{at}.share");
+        check.problem(&path, "is 0%, so that nothing is copied; write null for no mirror");
+    }
+    let path = format!("{at}.max_concurrent");
+    check.range(&path, settings.max_concurrent, 1, MOST_COPIES);
+    if settings.max_body > MOST_COPIED {
+        let path = format!("{at}.max_body");
+        check.problem(&path, format!("is {}; {MOST_COPIED} is the most", settings.max_body));
+    }
 }

@@ -6,7 +6,7 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{At, Check, Names, each, policy, priority};
+use super::{At, Check, Names, each, fallback, policy, priority};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -38,6 +38,8 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
     {
         self::rewrite(check, &format_args!("{at}.rewrite"), rewrite, &route.matches);
     }
+    mirror_target(check, at, route, names);
+    fallback::chain(check, at, route, names);
     policies(check, at, route, names);
 }
 
@@ -49,8 +51,17 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: 
     policy::retry(check, &format_args!("{at}.retry"), &route.retry);
     policy::attempts_fit(check, at, &route.retry, &route.timeouts);
     policy::circuit_breaker(check, &format_args!("{at}.circuit_breaker"), &route.circuit_breaker);
+    if let Some(settings) = &route.mirror {
+        policy::mirror(check, &format_args!("{at}.mirror"), settings);
+    }
     if let Some(settings) = &route.rate_limit {
         policy::rate_limit(check, &format_args!("{at}.rate_limit"), settings);
+    }
+    if let Some(settings) = &route.cache {
+        fallback::cache(check, &format_args!("{at}.cache"), settings);
+    }
+    if let Some(settings) = &route.hedge {
+        policy::hedge(check, &format_args!("{at}.hedge"), settings);
     }
     if let Some(settings) = &route.bulkhead {
         policy::bulkhead(check, &format_args!("{at}.bulkhead"), settings);
@@ -89,7 +100,18 @@ fn targets(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) 
     }
 }
 
-fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
+fn mirror_target(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
+    let Some(mirror) = &route.mirror else { return };
+    let path = format!("{at}.mirror.upstream");
+    known_upstream(check, &path, &mirror.upstream, names);
+    let targets = route.upstreams.iter().map(|target| &target.name).chain(&route.upstream);
+    if targets.into_iter().any(|target| *target == mirror.upstream) {
+        let message = format!("`{}` gets the route's requests already", mirror.upstream);
+        check.problem(&path, message);
+    }
+}
+
+pub(super) fn known_upstream(check: &mut Check<'_>, path: At<'_>, name: &str, names: &Names<'_>) {
     if !names.upstreams.contains(name) {
         let meant = nearest(name, names.upstreams.iter().copied());
         check.problem_like(path, format!("there is no upstream `{name}`"), meant);

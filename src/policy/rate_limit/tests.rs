@@ -12,11 +12,12 @@ const fn ms(ms: u64) -> Duration {
 fn settings(rate: &str, burst: Option<u32>) -> Settings {
     Settings {
         mode: Mode::Enforce,
-        rate: rate.parse().unwrap(),
+        rate: Some(rate.parse().unwrap()),
         burst,
         key: None,
         on_limit: OnLimit::Reject,
         max_wait: Period::default(),
+        learn_from_429: false,
     }
 }
 
@@ -32,7 +33,7 @@ fn limiter(s: &Settings) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
     let clock = FakeRelativeClock::default();
     // A limiter does not start at the clock's zero.
     clock.advance(Duration::from_secs(1_000_000));
-    (Limiter::new(s, clock.clone()), clock)
+    (Limiter::new(s, s.rate.unwrap(), clock.clone()), clock)
 }
 
 const fn pass(remaining: u32) -> Verdict {
@@ -258,7 +259,7 @@ fn a_clock_of_instants_fits_and_going_back_does_no_harm() {
     let t0 = Instant::now();
     let clock = At(Mutex::new(t0 + ms(5000)));
     let s = settings("10/s", Some(1));
-    let limiter = Limiter::new(&s, &clock);
+    let limiter = Limiter::new(&s, s.rate.unwrap(), &clock);
     let at = |ago| {
         *clock.0.lock().unwrap() = t0 + ms(ago);
         limiter.check(&s, None)

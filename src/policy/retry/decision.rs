@@ -40,6 +40,9 @@ pub struct Attempt<'a> {
     pub trial: bool,
     /// An earlier attempt of the request was answered by a peer's overload protection.
     pub shed_before: bool,
+    /// The answer is a failure that a peer proxy has passed on after its own retries
+    /// (`x-outrigger-tried`), and there is no other endpoint to ask.
+    pub tried_there: bool,
 }
 
 /// Whether another attempt may follow.
@@ -93,6 +96,7 @@ suppressed! {
     BodyTooLarge = "body_too_large", "The body was sent and is too large to have been kept.";
     Attempts = "attempts", "All attempts that the route allows are used.";
     Amplification = "amplification", "It is a retry of the caller's; ours would multiply it.";
+    PeerTried = "peer_tried", "The peer's own proxy has tried, and there is no other endpoint.";
     PeerShed = "peer_shed", "A second peer shed the request: there is too little capacity.";
     Pushback = "pushback", "The peer said that it wants no retry.";
     RetryAfterTooLong = "retry_after_too_long", "The peer asked for too long a wait.";
@@ -100,6 +104,7 @@ suppressed! {
     Budget = "budget", "The upstream's retry budget is spent.";
     CircuitOpen = "circuit_open", "The circuit had opened by then.";
     NoEndpoint = "no_endpoint", "No endpoint could be chosen by then.";
+    RateLimit = "rate_limit", "It would have gone beyond the rate that the upstream allows.";
 }
 
 impl Suppressed {
@@ -110,6 +115,20 @@ impl Suppressed {
     #[must_use]
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// Whether the retries that there can be were made, or must not be: a caller's proxy that made
+    /// them once more would only multiply them.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::TrialAttempt
+                | Self::Attempts
+                | Self::Amplification
+                | Self::PeerTried
+                | Self::Budget
+        )
     }
 }
 
@@ -162,6 +181,8 @@ fn forbidden(s: &Settings, request: &Request, attempt: &Attempt<'_>) -> Option<S
         Some(Suppressed::Attempts)
     } else if attempt.number > retries_allowed(s, request, outcome) {
         Some(Suppressed::Amplification)
+    } else if attempt.tried_there && !outcome.unsent {
+        Some(Suppressed::PeerTried)
     } else if outcome.peer_shed && attempt.shed_before {
         Some(Suppressed::PeerShed)
     } else if outcome.end == End::DeadlineExceeded {

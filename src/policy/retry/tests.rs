@@ -34,6 +34,7 @@ const fn first(outcome: &Outcome) -> Attempt<'_> {
         previous_wait: Duration::ZERO,
         trial: false,
         shed_before: false,
+        tried_there: false,
     }
 }
 
@@ -218,9 +219,15 @@ fn a_retry_of_the_callers_gets_half_of_ours_and_a_second_none() {
 fn a_shed_answer_is_retried_once() {
     let s = Settings { max_attempts: 9, ..Settings::default() };
     let shed = Outcome { peer_shed: true, ..answer(503) };
-    let again = Attempt { number: 2, shed_before: true, ..first(&shed) };
+    let again = Attempt { number: 2, shed_before: true, tried_there: false, ..first(&shed) };
     assert!(is_retry(on(&s, &GET, &shed)));
-    assert!(is_retry(decide(&s, &GET, &Attempt { shed_before: false, ..again }, None, 0.5)));
+    assert!(is_retry(decide(
+        &s,
+        &GET,
+        &Attempt { shed_before: false, tried_there: false, ..again },
+        None,
+        0.5
+    )));
     assert_eq!(decide(&s, &GET, &again, None, 0.5), stop(Suppressed::PeerShed));
     let real = answer(503);
     let other = Attempt { outcome: &real, ..again };

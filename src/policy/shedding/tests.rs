@@ -133,6 +133,9 @@ fn the_heaviest_caller_is_the_lowest_of_its_tier() {
     assert_eq!(unknown, bench.shedding.level(of(2)), "who was not seen before is light");
 }
 
+/// A threshold, and whom it admitted and refused.
+type Tick = (Option<Level>, Vec<Level>, Vec<Level>);
+
 proptest! {
     /// Whoever is refused by the threshold is below everyone whom it admits in the same tick.
     #[test]
@@ -142,7 +145,7 @@ proptest! {
         ),
     ) {
         let mut bench = Bench::new();
-        let mut ticks: Vec<(Option<Level>, Vec<Level>, Vec<Level>)> = Vec::new();
+        let mut ticks: Vec<Tick> = Vec::new();
         for (tier, lot, wait, refuse) in arrivals {
             bench.now += Duration::from_millis(wait);
             let level = bench.shedding.level(Standing { tier, lot: Lot::Drawn(lot) });

@@ -1,6 +1,7 @@
 //! The request's body: streamed through, and kept, up to a bound, for another attempt.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -57,6 +58,7 @@ struct State {
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keep_bytes: usize,
+    replay_bytes: usize,
     /// A part of it has been sent and is not kept: it cannot be sent again.
     lost: bool,
     trailers: Option<HeaderMap>,
@@ -71,8 +73,10 @@ struct State {
 /// Bounds on the reading of a request's body.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// The most that is kept for another attempt; 0 when there will be none.
+    /// The most that is kept, for another attempt or for a copy; 0 when there will be neither.
     pub keep_bytes: usize,
+    /// The most of which another attempt is made; 0 when there will be none.
+    pub replay_bytes: usize,
     /// The largest body.
     pub max_bytes: u64,
     /// The longest pause between two pieces.
@@ -82,8 +86,41 @@ pub struct Bounds {
 /// A piece of the body, its trailers, or its end.
 type Next = Option<Frame<Bytes>>;
 
-/// The body of one attempt.
-pub struct RequestBody(Option<Attempt>);
+/// The body of one attempt, or of a copy.
+pub struct RequestBody(Kind);
+
+enum Kind {
+    Empty,
+    Attempt(Attempt),
+    Whole(Box<Whole>),
+}
+
+/// A body that is all there.
+struct Whole {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+    trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    fn next(&mut self) -> Next {
+        match self.pieces.pop_front() {
+            Some(piece) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                Some(Frame::data(piece))
+            }
+            None => self.trailers.take().map(Frame::trailers),
+        }
+    }
+}
+
+/// How much of a body may be kept: one that is known not to fit is not kept at all.
+const fn fitting(length: Option<u64>, most: usize) -> usize {
+    match length {
+        Some(length) if length > most as u64 => 0,
+        _ => most,
+    }
+}
 
 struct Attempt {
     source: Rc<Source>,
@@ -106,11 +143,8 @@ impl RequestSource {
             length,
             kept: Vec::new(),
             kept_bytes: 0,
-            // A body that is known not to fit is not kept at all.
-            keep_bytes: match length {
-                Some(length) if length > bounds.keep_bytes as u64 => 0,
-                _ => bounds.keep_bytes,
-            },
+            keep_bytes: fitting(length, bounds.keep_bytes),
+            replay_bytes: fitting(length, bounds.replay_bytes),
             lost: false,
             trailers: None,
             ended: false,
@@ -131,7 +165,7 @@ impl RequestSource {
     pub fn attempt(&self) -> RequestBody {
         let turn = self.0.turn.get() + 1;
         self.0.turn.set(turn);
-        RequestBody(Some(Attempt {
+        RequestBody(Kind::Attempt(Attempt {
             source: Rc::clone(&self.0),
             turn,
             next: 0,
@@ -142,7 +176,22 @@ impl RequestSource {
 
     /// Whether it is still whole, so that another attempt can send it.
     pub fn replayable(&self) -> bool {
-        !self.0.state.borrow().lost
+        let state = self.0.state.borrow();
+        !state.lost && state.kept_bytes <= state.replay_bytes
+    }
+
+    /// The whole body once more, beside the attempt that reads it; nothing as long as it is not all
+    /// there, or when it is larger than this or than what is kept.
+    pub fn whole(&self, max_bytes: usize) -> Option<RequestBody> {
+        let state = self.0.state.borrow();
+        if state.lost || !state.ended || state.kept_bytes > max_bytes {
+            return None;
+        }
+        Some(RequestBody(Kind::Whole(Box::new(Whole {
+            pieces: state.kept.clone().into(),
+            left: state.kept_bytes as u64,
+            trailers: state.trailers.clone(),
+        }))))
     }
 
     /// Why it could not be read, if so.
@@ -158,7 +207,7 @@ impl RequestSource {
 
 impl RequestBody {
     /// No body.
-    pub const EMPTY: Self = Self(None);
+    pub const EMPTY: Self = Self(Kind::Empty);
 }
 
 impl Body for RequestBody {
@@ -169,7 +218,11 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let Some(attempt) = &mut self.get_mut().0 else { return Poll::Ready(None) };
+        let attempt = match &mut self.get_mut().0 {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Whole(whole) => return Poll::Ready(whole.next().map(Ok)),
+            Kind::Attempt(attempt) => attempt,
+        };
         if attempt.source.turn.get() != attempt.turn {
             return Poll::Ready(Some(Err(Failure::Superseded)));
         }
@@ -204,7 +257,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let Some(attempt) = &self.0 else { return true };
+        let attempt = match &self.0 {
+            Kind::Empty => return true,
+            Kind::Whole(whole) => return whole.pieces.is_empty() && whole.trailers.is_none(),
+            Kind::Attempt(attempt) => attempt,
+        };
         let state = attempt.source.state.borrow();
         state.ended
             && attempt.next >= state.kept.len()
@@ -212,7 +269,11 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let Some(attempt) = &self.0 else { return SizeHint::with_exact(0) };
+        let attempt = match &self.0 {
+            Kind::Empty => return SizeHint::with_exact(0),
+            Kind::Whole(whole) => return SizeHint::with_exact(whole.left),
+            Kind::Attempt(attempt) => attempt,
+        };
         match attempt.source.state.borrow().length {
             Some(length) => SizeHint::with_exact(length.saturating_sub(attempt.sent)),
             None => SizeHint::default(),

@@ -10,6 +10,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::{AnswerBody, RequestBody, RequestSource};
 use crate::clock::{self, Timer};
 use crate::gate::{Fixed, Place};
+use crate::proxy::cache::Recording;
 use crate::proxy::context::Context;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::InFlight;
@@ -33,6 +34,8 @@ pub struct Exchange {
     pub bulkhead: Option<Place<Fixed>>,
     /// The request.
     pub ctx: Box<Context>,
+    /// The copy of it that is made to be kept.
+    pub recording: Option<Box<Recording>>,
     /// What the request's body has read.
     pub source: Option<RequestSource>,
     /// The end of the request's total time.
@@ -85,7 +88,11 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let body = self.get_mut();
         let (incoming, exchange) = match body {
-            Self::Local(bytes, _) => return Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Local(bytes, ctx) => {
+                let bytes = bytes.take();
+                ctx.sent_bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Self::Upstream(incoming, exchange) => (incoming, exchange),
         };
         match Pin::new(&mut *incoming).poll_frame(cx) {
@@ -94,6 +101,7 @@ impl http_body::Body for Body {
                     exchange.waiting = None;
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     exchange.ctx.sent_bytes += length as u64;
+                    exchange.record(&frame);
                 }
                 if incoming.is_end_stream() {
                     body.end(None);
@@ -142,9 +150,23 @@ impl Exchange {
         }
         self.ctx.end(reason);
         match reason {
-            None => self.lease.finish(body),
+            None => {
+                if let Some(recording) = self.recording.take() {
+                    recording.finish();
+                }
+                self.lease.finish(body);
+            }
             Some(Reason::UpstreamCut) => self.lease.broke_off(clock::now()),
             Some(_) => {}
+        }
+    }
+
+    /// Copies a part of the answer that is to be kept. Trailers are not: an answer that has them is
+    /// not whole without.
+    fn record(&mut self, frame: &Frame<Bytes>) {
+        let Some(recording) = &mut self.recording else { return };
+        if !frame.data_ref().is_some_and(|part| recording.take(part)) {
+            self.recording = None;
         }
     }
 

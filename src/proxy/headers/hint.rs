@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue};
 
-use super::names::{GRPC_PUSHBACK_MS, GRPC_STATUS, SHED};
+use super::names::{GRPC_PUSHBACK_MS, GRPC_STATUS, SHED, TRIED};
 use crate::policy::outcome::Hint;
 
 /// The longest wait that is taken as said; a longer one is taken as this. 366 days, so that adding
@@ -45,6 +45,12 @@ fn pushback(value: &HeaderValue) -> Hint {
 #[must_use]
 pub fn peer_shed(headers: &HeaderMap) -> bool {
     headers.contains_key(&SHED)
+}
+
+/// True when a failure was passed on by a peer proxy after its own retries.
+#[must_use]
+pub fn peer_tried(headers: &HeaderMap) -> bool {
+    headers.contains_key(&TRIED)
 }
 
 /// The `grpc-status` of an answer's head or trailers; `None` when there is none. An unreadable one

@@ -17,6 +17,15 @@ names! {
     /// On answers that a proxy gave instead of sending the request on: nothing was executed, and
     /// the endpoint is not at fault.
     SHED = "x-outrigger-shed";
+    /// On failures that a proxy passes on after its own retries: those of the caller's proxy would
+    /// multiply them.
+    TRIED = "x-outrigger-tried";
+    /// On an answer that a link of the fallback chain made: which one.
+    FALLBACK = "x-outrigger-fallback";
+    /// What a cache had to do with an answer (RFC 9211).
+    CACHE_STATUS = "cache-status";
+    /// `1` on a copy of a request, sent beside it to another upstream.
+    MIRROR = "x-outrigger-mirror";
     /// How often the request was sent before; absent on the first attempt.
     RETRY_ATTEMPT = "x-retry-attempt";
     /// The same, as gRPC spells it (gRFC A6).

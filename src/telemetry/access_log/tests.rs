@@ -23,6 +23,8 @@ fn access() -> Access<'static> {
         attempts: 2,
         retry_suppressed: Some("budget"),
         would: &[Would::Retry, Would::RateLimit],
+        fallback: None,
+        coalesced: false,
         bytes_in: 10,
         bytes_out: 20,
     }
@@ -62,6 +64,8 @@ fn the_text_line() {
     let mut access = access();
     access.request_id = Some("a b=\"c\"");
     access.grpc_status = Some(14);
+    access.fallback = Some("upstream:spare");
+    access.coalesced = true;
     assert_eq!(
         text(&access),
         concat!(
@@ -69,7 +73,8 @@ fn the_text_line() {
             "protocol=HTTP/1.1 method=GET host=shop.test:8080 path=/orders/1 ",
             r#"request_id="a b=\"c\"" route=orders upstream=stock endpoint=[::1]:9000 "#,
             "status=503 grpc_status=14 reason=circuit_open duration_ms=12.034 attempts=2 ",
-            "retry_suppressed=budget would=rate_limit,retry bytes_in=10 bytes_out=20\n"
+            "retry_suppressed=budget would=rate_limit,retry fallback=upstream:spare ",
+            "coalesced=true bytes_in=10 bytes_out=20\n"
         )
     );
 }
@@ -85,6 +90,8 @@ fn an_empty_line_has_only_what_is_always_known() {
         reason: None,
         retry_suppressed: None,
         would: &[],
+        fallback: None,
+        coalesced: false,
         host: "",
         ..access()
     };

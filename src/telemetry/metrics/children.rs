@@ -1,4 +1,4 @@
-//! The numbers of one route, circuit, upstream, endpoint, listener or worker.
+//! The numbers of one route, circuit, upstream, endpoint or listener.
 //!
 //! Each is resolved by name once, when a configuration is compiled, and is then plain atomics
 //! behind an `Arc`: places in fixed arrays, no map, no hash, no lock. A request costs a route five
@@ -10,11 +10,14 @@
 
 use std::time::Duration;
 
-use super::cell::{Counter, Elapsed, Level, Measure};
+use super::cell::{Counter, Level, Measure};
+use super::fallback::FallbackMetrics;
 use super::family::Family;
+use super::hedge::HedgeMetrics;
 use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -45,14 +48,22 @@ pub enum Would {
     Retry,
     /// The upstream's limit would have made the request wait, or refused it.
     Concurrency,
+    /// A second copy would have been sent.
+    Hedge,
     /// The route's bulkhead would have made the request wait, or refused it.
     Bulkhead,
 }
 
 impl Would {
     /// Every policy, in the order of declaration.
-    pub const ALL: [Self; 5] =
-        [Self::CircuitBreaker, Self::RateLimit, Self::Retry, Self::Concurrency, Self::Bulkhead];
+    pub const ALL: [Self; 6] = [
+        Self::CircuitBreaker,
+        Self::RateLimit,
+        Self::Retry,
+        Self::Concurrency,
+        Self::Hedge,
+        Self::Bulkhead,
+    ];
 
     /// The spelling in labels and logs.
     #[must_use]
@@ -62,6 +73,7 @@ impl Would {
             Self::RateLimit => "rate_limit",
             Self::Retry => "retry",
             Self::Concurrency => "concurrency",
+            Self::Hedge => "hedge",
             Self::Bulkhead => "bulkhead",
         }
     }
@@ -74,13 +86,18 @@ pub struct RouteMetrics {
     pub in_flight: Level,
     /// Attempts beyond the first of a request.
     pub retries: Counter,
+    /// The fallback chain and what is kept for it.
+    pub fallback: FallbackMetrics,
     /// Its bulkhead.
     pub bulkhead: BulkheadMetrics,
+    /// Its second copies.
+    pub hedge: HedgeMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
     suppressions: &'static [&'static str],
     suppressed: Box<[Counter]>,
+    copies: [Counter; Copied::ALL.len()],
     duration: Latency<15>,
 }
 
@@ -89,12 +106,15 @@ impl RouteMetrics {
         Self {
             in_flight: Level::default(),
             retries: Counter::default(),
+            fallback: FallbackMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
+            hedge: HedgeMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
             suppressions,
             suppressed: suppressions.iter().map(|_| Counter::default()).collect(),
+            copies: Default::default(),
             duration: Latency::new(&WIDE),
         }
     }
@@ -115,6 +135,11 @@ impl RouteMetrics {
     /// given to [`super::Metrics::new`].
     pub fn retry_suppressed(&self, place: usize) {
         count(&self.suppressed, place);
+    }
+
+    /// Counts what became of a request that was drawn for a copy.
+    pub fn copied(&self, result: Copied) {
+        count(&self.copies, result.index());
     }
 
     /// Counts a decision of a policy in observe mode.
@@ -153,12 +178,21 @@ impl Emit for RouteMetrics {
                     samples.occurred(owner, cause, counter.get());
                 }
             }
+            Family::Mirrored => {
+                for (counter, result) in self.copies.iter().zip(Copied::ALL) {
+                    samples.occurred(owner, result.as_str(), counter.get());
+                }
+            }
             Family::RouteWouldAct => {
                 for (counter, policy) in self.would.iter().zip(Would::ALL) {
                     samples.occurred(owner, policy.as_str(), counter.get());
                 }
             }
-            _ => self.bulkhead.emit(owner, samples),
+            _ => {
+                self.bulkhead.emit(owner, samples);
+                self.hedge.emit(owner, samples);
+                self.fallback.emit(owner, samples);
+            }
         }
     }
 }
@@ -469,28 +503,6 @@ impl Emit for ListenerMetrics {
                     samples.occurred(owner, reason.as_str(), counter.get());
                 }
             }
-            _ => {}
-        }
-    }
-}
-
-/// The numbers of a worker thread.
-#[derive(Debug, Default)]
-pub struct WorkerMetrics {
-    /// Time for which it ran tasks.
-    pub busy: Elapsed,
-    /// Open connections that it serves.
-    pub connections: Level,
-    /// How late its last timer fired, seconds.
-    pub delay: Measure,
-}
-
-impl Emit for WorkerMetrics {
-    fn emit(&self, owner: &[&str], samples: &mut Samples) {
-        match samples.family() {
-            Family::WorkerBusy => samples.counter(owner, None, self.busy.seconds()),
-            Family::WorkerConnections => samples.gauge(owner, None, self.connections.get() as f64),
-            Family::WorkerDelay => samples.gauge(owner, None, self.delay.get()),
             _ => {}
         }
     }

@@ -6,6 +6,7 @@ use prometheus::proto::MetricType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Route,
+    Learned,
     Breaker,
     Upstream,
     Endpoint,
@@ -73,12 +74,36 @@ families! {
             "Failed attempts that were not tried again although the policy names the failure.";
         RouteWouldAct = COUNTER "outrigger_route_would_act_total" ["route" "policy"]
             "Decisions on which a policy in observe mode would have acted.";
+        RouteFallbacks = COUNTER "outrigger_route_fallbacks_total" ["route" "link"]
+            "Failed requests by the link of the fallback chain that answered; none if none could.";
+        RouteCacheEvents = COUNTER "outrigger_route_cache_events_total" ["route" "event"]
+            "Answers kept for fallback, and what became of them.";
+        RouteCacheBytes = GAUGE "outrigger_route_cache_bytes" ["route"]
+            "Bytes of the answers that are kept for fallback.";
+        RouteCacheAnswers = GAUGE "outrigger_route_cache_answers" ["route"]
+            "Answers that are kept for fallback.";
+        Hedges = COUNTER "outrigger_route_hedges_total" ["route" "result"]
+            "Second copies of slow requests, by whether their answer was taken.";
+        HedgesSuppressed = COUNTER "outrigger_route_hedges_suppressed_total" ["route" "reason"]
+            "Slow requests of which no second copy was sent, by reason.";
+        HedgeDelay = GAUGE "outrigger_route_hedge_delay_seconds" ["route"]
+            "How long a first attempt may take before a copy is sent; absent while not known.";
+        Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
+            "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
         BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
             "The most requests of the route that its bulkhead lets be in flight.";
         BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]
             "Requests that hold a place in the route's bulkhead.";
         BulkheadWaiting = GAUGE "outrigger_route_bulkhead_queue_length" ["route"]
             "Requests that wait for a place in the route's bulkhead.";
+    }
+    Learned {
+        LearnedRate = GAUGE "outrigger_route_learned_rate" ["route"]
+            "Requests a second that may be sent, as learned; absent while none is limited.";
+        LearnedWaiting = GAUGE "outrigger_route_learned_rate_queue_length" ["route"]
+            "Requests that wait for their turn under the learned rate.";
+        LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
+            "Attempts that the upstream refused because it gets too many.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]
@@ -169,6 +194,10 @@ families! {
             "Always 1; the label is the hash of the configuration in force.";
         AccessLogDropped = COUNTER "outrigger_access_log_dropped_total" []
             "Lines of the access log that were lost, because they could not be written in time.";
+        ProtectionPressure = GAUGE "outrigger_protection_pressure" ["resource"]
+            "Shortness of the proxy itself, 0 none to 1 all refused; that of the worst worker.";
+        ProtectionUsage = GAUGE "outrigger_protection_usage_ratio" ["resource"]
+            "Share in use of what there is of the resource for the proxy; none where not known.";
         Build = GAUGE "outrigger_build_info" ["version"]
             "Always 1; the label is the version of the proxy.";
     }

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
 
@@ -33,6 +34,13 @@ fn scenario() -> Metrics {
     }
     route.in_flight.dec();
     route.bulkhead.limit.set(8);
+    route.hedge.delay.set(0.03);
+    route.hedge.won.inc();
+    route.hedge.suppressed(crate::policy::hedge::Why::Budget);
+    let learned = metrics.learned("orders");
+    learned.rate.set(48.5);
+    learned.waiting.set(2);
+    learned.throttles.inc();
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
@@ -42,6 +50,11 @@ fn scenario() -> Metrics {
     route.retry_suppressed(1);
     route.retry_suppressed(CAUSES.len());
     route.would(Would::RateLimit);
+    route.copied(Copied::Sent);
+    route.fallback.answered(FallbackLink::Stale);
+    route.fallback.cache(CacheEvent::Kept, 2);
+    route.fallback.cache_bytes.set(1300);
+    route.fallback.cache_answers.set(2);
     let breaker = metrics.breaker("orders", "stock");
     breaker.entered(BreakerState::Open);
     breaker.entered(BreakerState::HalfOpen);

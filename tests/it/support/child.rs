@@ -40,16 +40,26 @@ impl Child {
     /// Runs the proxy under this configuration, in front of which sockets and quiet logs are put,
     /// and waits until it listens.
     pub(crate) async fn start(text: &str) -> Self {
+        let mut run = command();
+        run.arg("run");
+        Self::run(run, text).await
+    }
+
+    /// The same with so many file descriptors.
+    pub(crate) async fn with_descriptors(limit: u32, text: &str) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit}; exec \"$0\" run \"$1\"");
+        shell.stdin(Stdio::null()).args(["-c", &script, env!("CARGO_BIN_EXE_outrigger")]);
+        Self::run(shell, text).await
+    }
+
+    /// Runs a command that takes the file's name.
+    async fn run(mut command: Command, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("outrigger.yaml");
         std::fs::write(&file, Self::whole(folder.path(), text)).unwrap();
-        let mut process = command()
-            .arg("run")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process =
+            command.arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::<Mutex<String>>::default();
         let (lines, heard) = (process.stderr.take().unwrap(), Arc::clone(&said));
         // Ends with the process.
@@ -136,6 +146,26 @@ impl Child {
     pub(crate) async fn get(&self) -> Option<u16> {
         get(&self.socket()).await
     }
+}
+
+/// A GET at a unix socket: the whole answer as text; empty when there is none.
+pub(crate) async fn ask(socket: &Path, path: &str) -> String {
+    ask_as(socket, path, "default").await
+}
+
+/// The same in a tier of importance.
+pub(crate) async fn ask_as(socket: &Path, path: &str, tier: &str) -> String {
+    let mut answer = String::new();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nx-priority: {tier}\r\nconnection: close\r\n\r\n"
+    );
+    if let Ok(mut stream) = UnixStream::connect(socket).await
+        && stream.write_all(request.as_bytes()).await.is_ok()
+    {
+        // What came until it broke off is the answer.
+        let _ = stream.read_to_string(&mut answer).await;
+    }
+    answer
 }
 
 /// A GET at a unix socket: the status; nothing when there is no answer, or not the whole of it.

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Measures what is left of an overloaded upstream's capacity behind Outrigger, Envoy, HAProxy and
+# nothing; `--help` lists scenarios and options. Installs and builds what is missing, then hands
+# over to overload/overload.py; METHOD.md says what is measured.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# shellcheck source=../tests/packages.sh
+source "$here/../tests/packages.sh"
+# shellcheck source=envoy.sh
+source "$here/envoy.sh"
+need haproxy haproxy
+need python3 python3
+need util-linux taskset
+need_envoy overload "$@"
+
+target=${CARGO_TARGET_DIR:-$here/../target}
+if [ -z "${RIG:-}" ]; then
+  # Built apart from the proxy, since an example brings the features of its own dependencies.
+  cargo build --quiet --locked --release --example rig --manifest-path "$here/../Cargo.toml"
+  RIG=$target/release/examples/rig
+fi
+
+export RIG ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-$target/release/outrigger}
+export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
+exec python3 "$here/overload/overload.py" "$@"
