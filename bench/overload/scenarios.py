@@ -120,19 +120,19 @@ def steps(stage, contender, unit, factor, base):
 def classes(stage, contenders, unit, title, sent):
     """At three times the capacity: how much of each class was answered in time."""
     kept, rows = {}, []
+    names = [text.split(":")[0] for text in sent]
     options = [option for text in sent for option in ("--class", text)]
     for contender in contenders:
         load = sending(3 * CAPACITY, SETTLE + unit, *DEADLINE, *options, *at(SETTLE))
         run = stage.run(contender, [UPSTREAM], load)
         part = run.part(SETTLE)
-        by_name = part["classes"].values()
+        by_name = [part["classes"][name] for name in names]
         cells = [percent(counts["good"], counts["offered"], 2) for counts in by_name]
         worst = ms(part["all"]["p99_ms"])
         total = percent(part["all"]["good"], CAPACITY * seconds(part))
         rows.append([contender, *cells, total, worst, swing(run.thresholds)])
         kept[str(contender)] = {"load": run.load, "thresholds": run.thresholds}
         say(f"{contender}: {', '.join(cells)}")
-    names = [text.split(":")[0] for text in sent]
     table([title, *names, "goodput", "p99 ms", "threshold's swing"], rows)
     return kept
 
@@ -181,13 +181,13 @@ def hedge(stage, contenders, unit):
     upstream = ["--slots", "64", "--service", "10ms", "--slow-share", "5%", "--slow-factor", "20"]
     for contender in contenders:
         load = sending(300, unit + 2 * SETTLE, "--deadline", "1s", *at(2 * SETTLE))
-        run = stage.run(contender, [upstream], load)
+        run = stage.run(contender, [upstream, upstream], load)
         counts = run.part(2 * SETTLE)["all"]
-        arrived = run.upstreams[0]["arrived"]
+        arrived = sum(one["arrived"] for one in run.upstreams)
         offered = run.part(0)["all"]["offered"] + counts["offered"]
         rows.append([contender, ms(counts["p50_ms"]), ms(counts["p90_ms"]), ms(counts["p99_ms"]),
                      percent(arrived - offered, offered), listed(counts)])
-        kept[str(contender)] = {"load": run.load, "upstream": run.upstreams[0]}
+        kept[str(contender)] = {"load": run.load, "upstreams": run.upstreams}
         say(f"{contender}: p99 {ms(counts['p99_ms'])} ms")
     table(["1 of 20 takes 20 times as long", "p50 ms", "p90 ms", "p99 ms", "extra requests",
            "not good"], rows)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Gate, Limit};
-use crate::policy::concurrency::{Attempt, Cause, Change, Limiter, RouteSlot, Sample, Settings};
+use crate::policy::concurrency::{
+    Attempt, Beat, Cause, Change, Limiter, RouteSlot, Sample, Settings,
+};
 use crate::policy::queue::{self, Pace};
 use crate::policy::shedding::{Shedding, Standing};
 
@@ -145,6 +147,11 @@ impl Gate<Adaptive> {
         });
     }
 
+    /// Sets the beat that its limit shares with those of other proxies.
+    pub fn set_beat(&self, beat: Beat) {
+        self.with(|adaptive| adaptive.limiter.set_beat(beat));
+    }
+
     /// The place of a route's baseline.
     #[must_use]
     pub fn route(&self, key: u64) -> RouteSlot {
@@ -160,9 +167,15 @@ impl Gate<Adaptive> {
     /// The share of the limit that is taken; more than 1 while it is exceeded.
     #[must_use]
     pub fn taken(&self) -> f64 {
+        let (in_flight, limit) = self.filled();
+        f64::from(in_flight) / f64::from(limit.max(1))
+    }
+
+    /// How many are in flight, and how many may be.
+    #[must_use]
+    pub fn filled(&self) -> (u32, u32) {
         self.with(|adaptive| {
-            let limit = adaptive.limiter.limit(&adaptive.settings);
-            f64::from(adaptive.limiter.in_flight()) / f64::from(limit.max(1))
+            (adaptive.limiter.in_flight(), adaptive.limiter.limit(&adaptive.settings))
         })
     }
 

@@ -27,17 +27,20 @@
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
 //! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and
 //! a lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
-//! ratio is nearer to where it was than to that proportion, the cut is taken back and the next one
-//! waits: 1 s (or four round trips), then twice that, up to 32 s. In the meantime the limit may
-//! grow, step by step, if that makes nothing slower; and only then may the baselines rise although
-//! the limit is reached, at most twofold in a minute. Under overload cuts do prove themselves, so
-//! overload cannot creep into the baselines.
+//! ratio is nearer to where it was than to that proportion, the cut is taken back and the matter is
+//! in doubt. Under overload cuts do prove themselves, so overload cannot creep into the baselines.
+//!
+//! **In doubt it tries on the beat.** Where many proxies share an upstream, the cut of one changes
+//! little, whatever the reason for the queue. So whatever is tried in doubt is tried by all of them
+//! at the same time ([`beat`]): first a cut; then, after it failed, further ones with twice the
+//! wait each time, from 1 s (or four round trips) up to 32 s, and a rise in between. A rise is kept
+//! if it makes nothing slower, and only then may the baselines rise although the limit is reached,
+//! at most twofold in a minute. Without the beat, each of 50 proxies would find that neither its
+//! cuts nor its rises make any difference, and the sum of what they allow would have no end.
 //!
 //! This proof takes the place of failsafe-go's windows of correlation between concurrency, latency
 //! and throughput. These wait for the limit to vary by itself, over 50 windows of a second; a cut
-//! is the one variation that is needed, and is there when it is needed. It has the limit of all
-//! that one proxy can find out alone: where many of them share an upstream, the cut of one changes
-//! little, and what proves itself is that most of them cut at the same time.
+//! is the one variation that is needed, and is there when it is needed.
 //!
 //! **A dropped request** (it timed out, or the upstream itself answered 503 or 429) cuts the limit
 //! by a tenth at once, though at most once per round trip, and a series of such cuts is judged
@@ -52,6 +55,7 @@ use serde::{Deserialize, Serialize};
 
 use self::baseline::Baselines;
 pub use self::baseline::{MAX_ROUTES, RouteSlot};
+pub use self::beat::Beat;
 use self::drops::{Drops, Verdict};
 use self::hold::Hold;
 use self::round::{Round, Trial};
@@ -59,6 +63,8 @@ pub use self::state::{Cause, Change, View};
 use super::{Mode, queue};
 
 mod baseline;
+mod beat;
+mod decision;
 mod drops;
 mod hold;
 mod round;
@@ -122,6 +128,9 @@ const ROOM_LAST: f64 = 1.2;
 /// A limit that was enough for so many round trips is found.
 const GUESS_TRIPS: f64 = 10.0;
 
+/// Once the limit was not reached for so long, a doubt of what its cuts do is over.
+const DOUBT: Duration = Duration::from_secs(10);
+
 /// An operator's limit is capped here, so that a queue relative to it stays bounded as well.
 const LIMIT_MOST: u32 = 1_000_000;
 
@@ -146,9 +155,12 @@ pub struct Limiter {
     changed: Instant,
     trial: Option<Trial>,
     hold: Hold,
+    beat: Beat,
     ratio: f64,
     /// How many answers came since the limit last changed.
     fresh: u32,
+    /// When an answer to an attempt under the reached limit last came.
+    bound: Option<Instant>,
     baselines: Baselines,
 }
 
@@ -191,12 +203,20 @@ impl Limiter {
             changed: now,
             trial: None,
             hold: Hold::default(),
+            beat: Beat::new(now, Duration::ZERO),
             ratio: 1.0,
             fresh: 0,
+            bound: None,
             baselines: Baselines::default(),
         };
         limiter.set(settings, f64::from(settings.initial));
         limiter
+    }
+
+    /// Sets the beat on which it tries what it shares with other proxies; until then it has one of
+    /// its own.
+    pub const fn set_beat(&mut self, beat: Beat) {
+        self.beat = beat;
     }
 
     /// The place of a route's baseline, to be asked for when a configuration is compiled: the same
@@ -270,7 +290,10 @@ impl Limiter {
         self.fresh = self.fresh.saturating_add(1);
         let (min, _) = bounds(settings);
         let latency = latency.as_secs_f64().max(LATENCY_LEAST);
-        let alone = !attempt.bound && self.baselines.is_alone(attempt.in_flight, min);
+        self.bound = if attempt.bound { Some(now) } else { self.bound };
+        let alone = !attempt.bound
+            && self.baselines.is_alone(attempt.in_flight, min)
+            && !self.is_in_doubt(now);
         let expected = self.baselines.learn(route, latency, alone);
         if self.round.is_stale(self.baselines.recent(), now) {
             let back = self.trial.take().map(|trial| (trial.limit, Cause::Unproved));
@@ -278,6 +301,9 @@ impl Limiter {
             if let Some((limit, cause)) = back {
                 return self.change(settings, limit, cause, now);
             }
+        }
+        if let Some(change) = self.try_on_beat(settings, now) {
+            return Some(change);
         }
         // At first only quick requests of the round are back; they would speak for all.
         let early = self.round_fresh && self.round.age(now) < self.baselines.work();
@@ -335,6 +361,12 @@ impl Limiter {
             && self.round.age(now) >= self.baselines.recent()
     }
 
+    /// Whether the queue in the upstream may be that of others: then nobody is alone.
+    fn is_in_doubt(&self, now: Instant) -> bool {
+        let lately = |at| now.saturating_duration_since(at) < DOUBT;
+        self.hold.has_begun() && self.bound.is_some_and(lately)
+    }
+
     fn drop_one(&mut self, settings: &Settings, attempt: Attempt, now: Instant) -> Option<Change> {
         // A cut that is being tried is more than a drop asks for.
         if attempt.number < self.drop_from || self.trial.is_some() {
@@ -350,95 +382,6 @@ impl Limiter {
         self.searching = false;
         self.drop_from = self.started;
         self.change(settings, limit, cause, now)
-    }
-
-    /// Decides at the end of a round.
-    fn conclude(&mut self, settings: &Settings, now: Instant) -> Option<Change> {
-        let (ratio, latency) = (self.round.ratio(), self.round.latency());
-        self.ratio = ratio;
-        self.round = Round::new(now);
-        self.round_fresh = false;
-        if let Some(trial) = self.trial.take() {
-            let (cut, follows) = (trial.share < 1.0, trial.follows(ratio));
-            match (cut, follows) {
-                (true, true) => self.hold.proved(ratio <= CUT_ABOVE),
-                (true, false) => {
-                    self.hold.begin(trial.ratio, latency, now);
-                    self.baselines.found(trial.ratio);
-                    return self.change(settings, trial.limit, Cause::Unproved, now);
-                }
-                (false, _) => self.hold.raised(follows, ratio),
-            }
-            if !cut && follows {
-                return self.change(settings, trial.limit, Cause::Latency, now);
-            }
-        }
-        self.baselines.follow(ratio);
-        if ratio <= GROW_BELOW {
-            self.hold.forgive(now);
-            return self.grow(settings, ratio, now);
-        }
-        self.searching = false;
-        let (min, _) = bounds(settings);
-        let least = self.limit(settings) <= min;
-        if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio, now) {
-            return self.try_limit(settings, (TARGET / ratio).clamp(CUT_MOST, CUT_LEAST), now);
-        }
-        // At the minimum no cut can prove anything, so it counts as one that did not.
-        if ratio > CUT_ABOVE && least && !self.hold.holds(now) {
-            self.hold.begin(ratio, latency, now);
-        }
-        let rise = self.hold.rise(now);
-        self.baselines.scale_by(rise.min(ratio));
-        if ratio > CUT_ABOVE && self.hold.may_raise() {
-            return self.try_limit(settings, RAISE, now);
-        }
-        None
-    }
-
-    /// Changes the limit to this share of it, to be proved by the next round.
-    fn try_limit(&mut self, settings: &Settings, share: f64, now: Instant) -> Option<Change> {
-        self.trial = Some(Trial { limit: self.limit, ratio: self.ratio, share });
-        let cause = if share < 1.0 { Cause::Latency } else { Cause::Room };
-        let change = self.change(settings, self.limit * share, cause, now);
-        if change.is_none() {
-            self.trial = None;
-        }
-        change
-    }
-
-    fn grow(&mut self, settings: &Settings, ratio: f64, now: Instant) -> Option<Change> {
-        let growth = if self.searching { 2.0 } else { (TARGET / ratio).min(GROWTH) };
-        let limit = (self.limit * growth).max(self.limit + 1.0);
-        self.change(settings, limit, Cause::Room, now)
-    }
-
-    fn change(
-        &mut self,
-        settings: &Settings,
-        limit: f64,
-        cause: Cause,
-        now: Instant,
-    ) -> Option<Change> {
-        let from = self.limit(settings);
-        self.set(settings, limit);
-        let to = self.limit(settings);
-        if from == to {
-            return None;
-        }
-        // What is sent just after a rise still finds the shorter queue of before.
-        let settling = if to > from { u64::from(to) } else { 0 };
-        self.round_from = self.started.saturating_add(settling);
-        self.fresh = 0;
-        self.changed = now;
-        self.round = Round::new(now);
-        self.round_fresh = true;
-        Some(Change { from, to, cause })
-    }
-
-    fn set(&mut self, settings: &Settings, limit: f64) {
-        let (min, max) = bounds(settings);
-        self.limit = limit.clamp(f64::from(min), f64::from(max));
     }
 }
 

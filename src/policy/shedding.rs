@@ -100,13 +100,16 @@ impl Shedding {
 
     /// Notes a request that found no free place, of `tiers` tiers in all; false if it is refused at
     /// once. While fewer than half as many wait as the limit is, the queue does its work, which is
-    /// to even out what comes at random, and nobody is.
+    /// to even out what comes at random, and nobody is whose tier is not refused as a whole.
     #[must_use]
     pub fn admit(&mut self, level: Level, tiers: usize, line: Line, now: Instant) -> bool {
         self.tick(tiers, now);
         self.threshold.note(level);
         self.arrived = self.arrived.saturating_add(1);
-        let short = line.waiting * 2 < line.limit as usize;
+        // A lower tier in the line would get places for want of those of this tier that were
+        // refused a moment before.
+        let in_part = level.tier() <= self.threshold.lowest().tier();
+        let short = in_part && line.waiting * 2 < line.limit as usize;
         let admitted = short || self.threshold.admits(level);
         self.refused += u32::from(!admitted);
         admitted

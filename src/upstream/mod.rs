@@ -20,7 +20,7 @@ pub mod set;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ use crate::clock;
 use crate::config::upstream::Upstream as Settings;
 use crate::gate::{Adaptive, Gate};
 use crate::policy::Mode;
-use crate::policy::concurrency;
+use crate::policy::concurrency::{self, Beat};
 use crate::policy::ejection;
 use crate::policy::load_balancing::{Chance, Policy};
 use crate::policy::outcome::Outcome;
@@ -81,7 +81,10 @@ impl State {
     #[must_use]
     pub fn new(metrics: Arc<UpstreamMetrics>, concurrency: &concurrency::Settings) -> Self {
         // How many tiers there are is told before the first request.
-        let gate = Gate::adaptive(concurrency, 1, clock::now());
+        let now = clock::now();
+        let gate = Gate::adaptive(concurrency, 1, now);
+        let of_day = clock::wall_now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        gate.set_beat(Beat::new(now, of_day));
         Self {
             gate: Arc::new(gate),
             endpoints: ArcSwap::default(),

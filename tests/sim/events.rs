@@ -17,6 +17,10 @@ pub(crate) enum Event {
     Done(usize),
     /// A client leaves.
     Leave(usize),
+    /// Something has become of a request that waits for a place, or its wait is over.
+    Called(usize),
+    /// Somebody looks at the gates.
+    Gauge,
     /// The settings are replaced.
     Reload,
 }

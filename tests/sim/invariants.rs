@@ -12,19 +12,21 @@
 //! 7. A trial is not retried.
 //! 8. A reload replaces no state.
 //! 9. A wait before a retry is as the settings bound it, and ends before the deadline.
+//!
+//! Those of limits and their queues follow in [`places`](super::places).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger::policy::circuit_breaker::{self, LEASE_MIN, State, View};
+use outrigger::policy::concurrency::{Cause, Change};
 use outrigger::policy::ejection;
 use outrigger::policy::outcome::Hint;
 use outrigger::policy::retry::{self, Jitter};
 use outrigger::policy::retry_budget::{self, Cost};
-use outrigger::snapshot::Snapshot;
 use outrigger::snapshot::circuit::{Circuit, Pass};
-use outrigger::snapshot::route::Target;
+use outrigger::snapshot::route::{Route, Target};
 
 /// A rule that does not hold.
 #[derive(Debug)]
@@ -238,20 +240,21 @@ pub(crate) fn ejected(s: &ejection::Settings, most: f64, target: &Target, now: I
     check(5, all < 2 || ejection::may_eject(s, 0, all), || "none can be ejected".to_owned())
 }
 
-/// Rule 8: everything that counts is the same object under the new settings as under the old.
-pub(crate) fn carried_over(old: &Snapshot, new: &Snapshot, views: [&View; 2]) -> Step {
+/// Rule 8: everything of a route that counts is the same object under the new settings as under the
+/// old.
+pub(crate) fn carried_over(old: &Route, new: &Route, views: [&View; 2]) -> Step {
     let same = |what: &str, same: bool| check(8, same, || format!("a reload replaced the {what}"));
-    let ([old_route], [new_route]) = (&*old.routes, &*new.routes) else {
-        return check(8, false, || "there is one route".to_owned());
-    };
-    for (old, new) in old_route.targets.iter().zip(&new_route.targets) {
+    for (old, new) in old.targets.iter().zip(&new.targets) {
         same("circuit", Arc::ptr_eq(&old.circuit, &new.circuit))?;
         same("upstream's state", Arc::ptr_eq(&old.upstream.state, &new.upstream.state))?;
     }
-    if let (Some(old), Some(new)) = (&old_route.limiter, &new_route.limiter) {
-        let settings = new_route.settings.rate_limit.as_ref();
+    if let (Some(old), Some(running)) = (&old.limiter, &new.limiter) {
+        let settings = new.settings.rate_limit.as_ref();
         let same_quota = settings.is_some_and(|settings| old.same_quota(settings));
-        same("rate limiter", !same_quota || Arc::ptr_eq(old, new))?;
+        same("rate limiter", !same_quota || Arc::ptr_eq(old, running))?;
+    }
+    if let (Some(old), Some(new)) = (&old.bulkhead, &new.bulkhead) {
+        same("bulkhead", Arc::ptr_eq(old, new))?;
     }
     same("counts of the circuit", views[0] == views[1])
 }
@@ -289,18 +292,29 @@ impl Wait<'_> {
     }
 }
 
-/// What endpoints and circuit know, to be compared over something that must not change it.
+/// What endpoints and the limit know, to be compared over something that must not change it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Known {
     costs: Vec<Option<f64>>,
     ejected: Vec<Option<Instant>>,
+    expected: Duration,
+    baseline: Option<Duration>,
+    ratio: f64,
+    /// The limit's last cut, and the last that was taken back. It may grow for want of room alone.
+    cut: Option<(Instant, Change)>,
 }
 
 impl Known {
     pub(crate) fn of(target: &Target, now: Instant) -> Self {
         let set = target.upstream.state.endpoints.load();
         let endpoints = set.endpoints.iter();
+        let gate = &target.upstream.state.gate;
+        let view = gate.view(now);
         Self {
+            expected: gate.expected(target.baseline),
+            baseline: view.limiter.baseline,
+            ratio: view.limiter.ratio,
+            cut: view.changes.into_iter().rfind(|(_, change)| change.cause != Cause::Room),
             costs: endpoints.clone().map(|endpoint| endpoint.cost(now)).collect(),
             ejected: endpoints.map(|endpoint| endpoint.ejected_since(now)).collect(),
         }

@@ -7,15 +7,19 @@
 #![expect(clippy::print_stdout, reason = "a replayed seed prints what was seen")]
 
 mod events;
+mod gates;
 mod invariants;
 mod model;
+mod places;
 mod proxy;
 mod scenario;
+mod sidecar;
 mod tally;
 mod world;
 
 use std::time::Duration;
 
+use outrigger::units::Period;
 use scenario::Scenario;
 use world::{Mutation, run};
 
@@ -36,7 +40,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 fn holds(name: &str) {
     let scenario = Scenario::load(name);
-    for seed in seeds() {
+    let seeds = seeds().take(scenario.seeds.map_or(usize::MAX, |seeds| seeds as usize));
+    for seed in seeds {
         let replay = format!("SIM_SEED={seed} cargo test --test sim {name} -- --nocapture");
         let tally = run(&scenario, seed, None).unwrap_or_else(|failure| {
             let (rule, what) = (failure.broken.rule, &failure.broken.what);
@@ -82,6 +87,20 @@ scenarios! {
     half_capacity
     rate_limited
     rolling_restart
+    step_overload
+    slow_ramp
+    error_burst
+    overload_cold_start
+    mixed_routes
+    sidecars_1
+    sidecars_10
+    sidecars_50
+    total_timeout
+    four_tiers
+    heavy_caller
+    half_load
+    gc_pauses
+    knee
     chaos
 }
 
@@ -109,6 +128,34 @@ fn without_the_policies_an_outage_at_half_capacity_never_ends() {
 }
 
 #[test]
+fn without_the_policies_a_step_of_overload_is_a_collapse() {
+    let mut scenario = Scenario::load("step_overload");
+    scenario.length = Period::from_secs(15);
+    let naive = scenario.clone().without_policies();
+    let (from, until) = (Duration::from_secs(9), Duration::from_secs(15));
+    for seed in seeds().take(2) {
+        let with = run(&scenario, seed, None).expect("the rules hold").sums(from, until);
+        let without = run(&naive, seed, None).expect("the rules hold").sums(from, until);
+        assert!(with.good > 186.0 * 6.0, "seed {seed}: {} with policies", with.good);
+        assert!(without.good < 2.0 * 6.0, "seed {seed}: {} without", without.good);
+    }
+}
+
+#[test]
+fn without_the_policies_a_herd_tramples_what_has_just_come_back() {
+    let mut scenario = Scenario::load("recovery_herd");
+    scenario.length = Period::from_secs(60);
+    let naive = scenario.clone().without_policies();
+    let (from, until) = (Duration::from_secs(53), Duration::from_secs(58));
+    for seed in seeds().take(4) {
+        let with = run(&scenario, seed, None).expect("the rules hold").sums(from, until);
+        let without = run(&naive, seed, None).expect("the rules hold").sums(from, until);
+        assert!(with.success() > 0.95, "seed {seed}: {:.3} with policies", with.success());
+        assert!(without.success() < 0.3, "seed {seed}: {:.3} without", without.success());
+    }
+}
+
+#[test]
 fn each_rule_catches_a_proxy_that_breaks_it() {
     let broken = [
         (Mutation::NoBudget, "budget_alone", 1),
@@ -120,6 +167,12 @@ fn each_rule_catches_a_proxy_that_breaks_it() {
         (Mutation::RetryTrial, "full_outage", 7),
         (Mutation::ForgetState, "reload_storm", 8),
         (Mutation::LongWait, "chaos", 9),
+        (Mutation::SampleOurs, "chaos", 10),
+        (Mutation::LosePlace, "chaos", 11),
+        (Mutation::PlaceEach, "chaos", 12),
+        (Mutation::UpsideDown, "four_tiers", 13),
+        (Mutation::ForceIn, "step_overload", 14),
+        (Mutation::NoDeadline, "total_timeout", 15),
     ];
     // Some breaks need a rare coincidence, such as a wait that ends just after the deadline.
     const MOST_SEEDS: u64 = 100;

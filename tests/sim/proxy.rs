@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger::policy::Mode;
-use outrigger::policy::circuit_breaker::{LEASE_MIN, Settings as BreakerSettings, Verdict};
+use outrigger::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
 use outrigger::policy::outcome::{End, Outcome};
 use outrigger::policy::rate_limit;
 use outrigger::policy::retry::{self, Condition, Decision};
@@ -20,18 +20,29 @@ use outrigger::upstream::Upstream;
 use outrigger::upstream::endpoint::{Endpoint, InFlight};
 
 use super::events::Event;
-use super::invariants::{self, Known, Step, Ticket, Wait, check, view};
-use super::model::Sent;
+use super::gates::Places;
+use super::invariants::{Known, Step, Ticket, Wait, check, view};
+use super::model::{self, Sent};
+use super::tally::{Refused, Who};
 use super::world::{Mutation, World};
 
 /// A request on its way.
 pub(crate) struct Request {
-    pub(crate) born: Duration,
+    pub(crate) who: Who,
+    /// Which proxy it is at, and which of its routes it follows.
+    pub(crate) sidecar: usize,
+    pub(crate) way: usize,
     pub(crate) route: Arc<Route>,
+    /// Its tier, 0 being the highest, and whose it is.
+    pub(crate) tier: usize,
+    pub(crate) caller: Option<u64>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) safe: bool,
     pub(crate) inbound: u32,
     pub(crate) attempts: u32,
+    pub(crate) places: Places,
+    /// When it had its places.
+    pub(crate) since: Instant,
     tried: Vec<u64>,
     so_far: SoFar,
     flight: Option<Flight>,
@@ -79,21 +90,46 @@ pub(crate) enum Refusal {
     NoEndpoint,
     /// The connection limit, or a request body that broke off.
     Ours,
+    /// A bulkhead or a limit.
+    NoPlace,
     /// The last attempt brought no answer.
     Failed,
 }
 
+/// A request as it comes.
+pub(crate) struct Coming {
+    pub(crate) who: Who,
+    pub(crate) sidecar: usize,
+    pub(crate) safe: bool,
+    pub(crate) inbound: u32,
+}
+
 impl Request {
-    pub(crate) fn new(world: &World<'_>, safe: bool, inbound: u32) -> Self {
-        let route = Arc::clone(&world.snapshot.routes[0]);
-        let deadline = timeout::deadline(&route.settings.timeouts, world.instant(), None);
+    pub(crate) fn new(world: &World<'_>, coming: Coming) -> Self {
+        let Coming { who, sidecar, safe, inbound } = coming;
+        let clients = &world.scenario.clients;
+        let kind = clients.kinds.get(who.kind);
+        let way = world.scenario.route(kind.and_then(|kind| kind.route.as_deref()));
+        let route = Arc::clone(&world.sidecars[sidecar].snapshot.routes[way]);
+        let own = kind.and_then(|kind| kind.deadline);
+        let told =
+            own.or(clients.deadline).filter(|deadline| deadline.told).map(|told| *told.within);
+        let deadline = timeout::deadline(&route.settings.timeouts, world.instant(), told);
+        let said = kind.and_then(|kind| kind.tier.as_deref());
+        let tier = world.sidecars[sidecar].tier(&route, said);
         Self {
-            born: world.now,
+            who,
+            sidecar,
+            way,
+            tier,
+            caller: kind.and_then(|kind| kind.caller),
             route,
             deadline,
             safe,
             inbound,
             attempts: 0,
+            places: Places::default(),
+            since: world.instant(),
             tried: Vec::new(),
             so_far: SoFar::default(),
             flight: None,
@@ -103,7 +139,7 @@ impl Request {
         }
     }
 
-    fn target(&self) -> &Target {
+    pub(crate) fn target(&self) -> &Target {
         &self.route.targets[0]
     }
 
@@ -140,14 +176,19 @@ impl World<'_> {
                 }
             }
         }
-        self.proceed(id, request)
+        self.enter(id, request)
+    }
+
+    /// A wait is over: the rate limit's or one before a retry.
+    pub(crate) fn go_on(&mut self, id: usize, request: Request) -> Step {
+        if request.places.entered { self.proceed(id, request) } else { self.enter(id, request) }
     }
 
     /// `pipeline::attempts`, from the top of its loop.
     pub(crate) fn proceed(&mut self, id: usize, mut request: Request) -> Step {
         if !std::mem::replace(&mut request.deposited, true) {
             request.target().upstream.deposit(self.instant());
-            self.budget.first(self.now);
+            self.sidecars[request.sidecar].budget.first(self.now);
         }
         match self.start(id, &mut request)? {
             Ok(flight) => {
@@ -181,13 +222,18 @@ impl World<'_> {
         let pass = match target.circuit.admit(breaker, now, fastrand::f64()) {
             Admission::Pass(pass) | Admission::WouldRefuse(pass) => pass,
             Admission::Refuse(_) => {
-                self.passes.refused(&before, &view(&target.circuit, breaker, now))?;
+                self.sidecars[request.sidecar].passes[request.way]
+                    .refused(&before, &view(&target.circuit, breaker, now))?;
                 let same = known == Known::of(target, now);
                 check(6, same, || "an open circuit was blamed on an endpoint".to_owned())?;
                 return Ok(Err(Refusal::CircuitOpen));
             }
         };
-        let ticket = self.passes.admitted(pass, &view(&target.circuit, breaker, now), now)?;
+        let ticket = self.sidecars[request.sidecar].passes[request.way].admitted(
+            pass,
+            &view(&target.circuit, breaker, now),
+            now,
+        )?;
         let upstream = &target.upstream;
         let tried: &[u64] = if route.settings.retry.other_endpoint { &request.tried } else { &[] };
         let Some(endpoint) = upstream.choose(tried, None, now) else {
@@ -199,11 +245,14 @@ impl World<'_> {
         check(7, !request.had_trial, || format!("request {id} goes on after a trial"))?;
         let late = request.deadline.is_some_and(|deadline| now >= deadline || end > Some(deadline));
         check(4, !late, || format!("request {id} starts after its deadline"))?;
+        let (places, due) = (request.places.of_limit(), usize::from(request.places.limited));
+        check(12, places == due, || format!("request {id} has {places} places, not {due}"))?;
         let in_flight = endpoint.enter();
         let index = self.index_of(&endpoint);
         let connect_by = timeout::connect_deadline(timeouts, now, end);
         let connect_by = connect_by.saturating_duration_since(self.zero);
-        let sent = self.model.send(self.scenario, index, self.now, connect_by, &mut self.rng);
+        let send = model::Send { endpoint: index, route: request.way, now: self.now, connect_by };
+        let sent = self.model.send(self.scenario, send, &mut self.rng);
         self.tally.attempt(self.now, index);
         let upstream = Arc::clone(upstream);
         Ok(Ok(Flight { upstream, in_flight, ticket, began: now, end, sent }))
@@ -231,6 +280,7 @@ impl World<'_> {
         if let Some(answer) = tried.answer {
             request.so_far.answer = Some(answer);
         }
+        self.again_under(&mut request);
         request.so_far.waited = wait;
         if wait.is_zero() {
             return self.proceed(id, request);
@@ -250,6 +300,7 @@ impl World<'_> {
             drop(in_flight);
             let same = known == Known::of(request.target(), now);
             check(6, same, || "the proxy's own refusal was blamed on an endpoint".to_owned())?;
+            self.blame_limit(request);
             return Ok(Err(Refusal::Ours));
         }
         // The send is looked at before its timer, so an answer that came too late but is there when
@@ -267,6 +318,7 @@ impl World<'_> {
             hint: sent.hint.filter(|_| arrived),
             peer_shed: sent.shed && arrived,
         };
+        self.learn(request, &outcome);
         let failure = endpoint_failure(&outcome);
         let endpoint = Arc::clone(in_flight.endpoint());
         upstream.learn(&endpoint, &outcome, failure, now);
@@ -282,13 +334,18 @@ impl World<'_> {
 
     fn record(&mut self, ticket: Ticket, of: &Request, s: &BreakerSettings, v: Verdict) -> Step {
         let (circuit, now) = (&of.target().circuit, self.instant());
-        let (stale, serial) = (self.passes.is_stale(&ticket), ticket.serial());
+        let (stale, serial) =
+            (self.sidecars[of.sidecar].passes[of.way].is_stale(&ticket), ticket.serial());
         let before = view(circuit, s, now);
         ticket.pass.record(s, v, now, fastrand::f64());
         if stale && self.is(Mutation::StaleMoves) {
             circuit.close();
         }
-        self.passes.recorded(stale, serial, [&before, &view(circuit, s, now)])
+        self.sidecars[of.sidecar].passes[of.way].recorded(
+            stale,
+            serial,
+            [&before, &view(circuit, s, now)],
+        )
     }
 
     /// Drops a pass without an outcome.
@@ -305,7 +362,11 @@ impl World<'_> {
             }
             _ => drop(ticket.pass),
         }
-        self.passes.cancelled(serial, &before, &view(circuit, settings, now))
+        self.sidecars[request.sidecar].passes[request.way].cancelled(
+            serial,
+            &before,
+            &view(circuit, settings, now),
+        )
     }
 
     /// `pipeline::again`.
@@ -340,7 +401,7 @@ impl World<'_> {
         if !self.is(Mutation::NoBudget) && !request.target().upstream.withdraw(cost, now) {
             return Ok(None);
         }
-        self.budget.retry(self.now, cost)?;
+        self.sidecars[request.sidecar].budget.retry(self.now, cost)?;
         if self.is(Mutation::LongWait) {
             after = after * 20 + Duration::from_millis(1);
         }
@@ -356,8 +417,9 @@ impl World<'_> {
         match end {
             Ok(answer) => {
                 let good = answer.status < 500 && answer.status != 429;
-                self.tally.answered(of.born, self.now, good);
+                self.tally.answered(of.who, self.now, good);
                 of.so_far = SoFar::default();
+                self.give_place_back(&mut of);
                 of.passing_on = Some(answer);
                 let body = Duration::from_micros(self.rng.u64(50..2000));
                 self.later(body, Event::Done(id));
@@ -368,15 +430,30 @@ impl World<'_> {
         }
     }
 
-    fn refuse(&mut self, _: usize, request: Request, refusal: Refusal) -> Step {
-        self.tally.refused(request.born, refusal != Refusal::Failed);
-        Ok(())
+    pub(crate) fn refuse(&mut self, _: usize, mut request: Request, refusal: Refusal) -> Step {
+        self.tally.refused(
+            request.who,
+            match refusal {
+                Refusal::Failed => Refused::Upstream,
+                Refusal::NoPlace => Refused::NoPlace,
+                _ => Refused::Other,
+            },
+        );
+        let before = Known::of(request.target(), self.instant());
+        self.give_place_back(&mut request);
+        match refusal {
+            Refusal::Failed => Ok(()),
+            _ => self.unlearned(&before, &request, "the proxy's own refusal"),
+        }
     }
 
     /// The client has left: everything of its request is dropped where it stands.
     pub(crate) fn left(&mut self, mut request: Request) -> Step {
         if request.passing_on.is_none() {
-            self.tally.left(request.born);
+            self.tally.left(request.who);
+        }
+        if self.is(Mutation::LosePlace) {
+            std::mem::forget(request.places.limit.take());
         }
         let Some(flight) = request.flight.take() else { return Ok(()) };
         let now = self.instant();
@@ -384,19 +461,6 @@ impl World<'_> {
         flight.in_flight.endpoint().learn_abandoned(waited, now);
         drop(flight.in_flight);
         self.give_back(flight.ticket, &request)
-    }
-
-    /// What must hold of the whole at any time.
-    pub(crate) fn look(&self) -> Step {
-        let now = self.instant();
-        let route = &self.snapshot.routes[0];
-        let target = &route.targets[0];
-        let breaker = &route.settings.circuit_breaker;
-        let view = view(&target.circuit, breaker, now);
-        let lease = breaker.open.get().max(LEASE_MIN);
-        self.passes.conserved(&view, lease, now)?;
-        let ejection = &target.upstream.settings.ejection;
-        invariants::ejected(ejection, self.max_ejected, target, now)
     }
 }
 

@@ -18,8 +18,17 @@ pub(crate) struct Scenario {
     /// Until then clients come; afterwards everything drains.
     pub(crate) length: Period,
     pub(crate) endpoints: usize,
+    /// How many proxies there are before the endpoints, each of which knows nothing of the others.
+    #[serde(default = "one")]
+    pub(crate) sidecars: usize,
+    /// How many seeds it is run under at most; long ones do with fewer.
+    #[serde(default)]
+    pub(crate) seeds: Option<u64>,
     #[serde(default)]
     pub(crate) config: Overrides,
+    /// The routes; if there are none, one named `r`.
+    #[serde(default)]
+    pub(crate) routes: Vec<Way>,
     pub(crate) service: Service,
     pub(crate) clients: Clients,
     #[serde(default)]
@@ -31,15 +40,33 @@ pub(crate) struct Scenario {
     pub(crate) expect: Vec<Expect>,
 }
 
-/// Keys of the one route and the one upstream, as in the proxy's own file.
+const fn one() -> usize {
+    1
+}
+
+/// A route to the one upstream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Way {
+    pub(crate) name: String,
+    /// The mean time of work on one of its requests, if not the service's.
+    #[serde(default)]
+    pub(crate) time: Option<Period>,
+    /// Its keys, beside those of all routes.
+    #[serde(default)]
+    pub(crate) config: Mapping,
+}
+
+/// Keys of the file, of every route and of the one upstream, as in the proxy's own file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Overrides {
+    pub(crate) file: Mapping,
     pub(crate) route: Mapping,
     pub(crate) upstream: Mapping,
 }
 
-/// What one endpoint can do: its capacity is `at_once / time`.
+/// What one endpoint can do: its capacity is `at_once / time`, unless it has a knee.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Service {
@@ -50,6 +77,36 @@ pub(crate) struct Service {
     pub(crate) at_once: usize,
     /// A request that would queue for longer is answered 503.
     pub(crate) backlog: Period,
+    /// The share of the time that is random, with an exponential distribution.
+    #[serde(default = "half")]
+    pub(crate) jitter: f64,
+    /// How much work suffers from being much.
+    #[serde(default)]
+    pub(crate) knee: Option<Knee>,
+    /// When it stands still, such as to collect garbage.
+    #[serde(default)]
+    pub(crate) pauses: Option<Pauses>,
+}
+
+const fn half() -> f64 {
+    0.5
+}
+
+/// Beyond `above` requests in an endpoint, each more makes the work on one take `slows` longer, as
+/// a share of its time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Knee {
+    pub(crate) above: usize,
+    pub(crate) slows: f64,
+}
+
+/// Each endpoint stands still for `length`, again and again; not all at the same time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pauses {
+    pub(crate) every: Period,
+    pub(crate) length: Period,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -70,6 +127,50 @@ pub(crate) struct Clients {
     pub(crate) already_retried: f64,
     #[serde(default)]
     pub(crate) surges: Vec<Surge>,
+    /// An answer that comes later than this is none.
+    #[serde(default)]
+    pub(crate) deadline: Option<Deadline>,
+    /// Who they are; if nothing is said, all are alike.
+    #[serde(default)]
+    pub(crate) kinds: Vec<Kind>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deadline {
+    pub(crate) within: Period,
+    /// Whether the proxy is told of it.
+    pub(crate) told: bool,
+}
+
+/// Clients that are alike.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kind {
+    pub(crate) name: String,
+    /// Their share of the requests, relative to those of the others.
+    pub(crate) share: f64,
+    /// Their shares later on.
+    #[serde(default)]
+    pub(crate) then: Vec<Turn>,
+    /// The name of their route; the first if nothing is said.
+    #[serde(default)]
+    pub(crate) route: Option<String>,
+    #[serde(default)]
+    pub(crate) tier: Option<String>,
+    #[serde(default)]
+    pub(crate) caller: Option<u64>,
+    /// Theirs, if it is not that of all.
+    #[serde(default)]
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// A share from a time on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Turn {
+    pub(crate) from: Period,
+    pub(crate) share: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -78,6 +179,9 @@ pub(crate) struct Surge {
     pub(crate) from: Period,
     pub(crate) until: Period,
     pub(crate) factor: f64,
+    /// Whether it is only at the end that it is so high, and rises to there in a line.
+    #[serde(default)]
+    pub(crate) rises: bool,
 }
 
 /// Something that befalls endpoints for a time.
@@ -146,18 +250,30 @@ pub(crate) struct Buggify {
 pub(crate) struct Expect {
     pub(crate) from: Period,
     pub(crate) until: Period,
+    /// Only of the clients of this kind; load, share and what the gate shows are of all.
+    pub(crate) kind: Option<String>,
     /// The share of requests that are answered well.
     pub(crate) success: Option<[f64; 2]>,
+    /// Good answers a second.
+    pub(crate) goodput: Option<[f64; 2]>,
     /// Attempts for each request.
     pub(crate) amplification: Option<[f64; 2]>,
     /// Attempts a second.
     pub(crate) load: Option<[f64; 2]>,
     /// The share of requests that the proxy answers itself.
     pub(crate) local: Option<[f64; 2]>,
+    /// The share of requests that get no place: the bulkhead's or the limit's refusals.
+    pub(crate) no_place: Option<[f64; 2]>,
+    /// The limits of all proxies together, at any time.
+    pub(crate) limit: Option<[f64; 2]>,
+    /// The amplitude of the threshold of the first proxy: half of what is between its lowest and
+    /// its highest, as a share of the levels.
+    pub(crate) swing: Option<[f64; 2]>,
     /// The share of attempts that one endpoint gets.
     pub(crate) share: Option<Share>,
-    /// The 95th percentile of the time to an answer, in milliseconds.
+    /// Percentiles of the time to a good answer, in milliseconds.
     pub(crate) p95_ms: Option<[f64; 2]>,
+    pub(crate) p99_ms: Option<[f64; 2]>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,10 +303,27 @@ impl Fault {
     }
 }
 
+impl Surge {
+    pub(crate) fn at(&self, now: Duration) -> Option<f64> {
+        if !(*self.from..*self.until).contains(&now) {
+            return None;
+        }
+        let part = (now - *self.from).as_secs_f64() / (*self.until - *self.from).as_secs_f64();
+        Some(if self.rises { 1.0 + (self.factor - 1.0) * part } else { self.factor })
+    }
+}
+
+impl Kind {
+    pub(crate) fn share(&self, now: Duration) -> f64 {
+        self.then.iter().rfind(|turn| *turn.from <= now).map_or(self.share, |turn| turn.share)
+    }
+}
+
 impl Overrides {
     /// These with others laid over them, mapping by mapping.
     pub(crate) fn with(&self, other: &Self) -> Self {
         let mut all = self.clone();
+        lay(&mut all.file, &other.file);
         lay(&mut all.route, &other.route);
         lay(&mut all.upstream, &other.upstream);
         all
@@ -215,11 +348,12 @@ impl Scenario {
         serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}.yaml: {error}"))
     }
 
-    /// The same with nothing but retries: no breaker, no ejection, and a budget without end.
+    /// The same with nothing but retries: no breaker, no ejection, no limit, and a budget without
+    /// end.
     pub(crate) fn without_policies(mut self) -> Self {
         let off: Overrides = serde_yaml::from_str(
             "route: { circuit_breaker: { mode: off } }\n\
-             upstream:\n  ejection: { mode: off }\n  \
+             upstream:\n  ejection: { mode: off }\n  concurrency: { mode: off }\n  \
              retry_budget: { ratio: 1000%, min_per_second: 100000 }",
         )
         .expect("overrides");
@@ -234,27 +368,50 @@ impl Scenario {
         all.chain(variants.map(|v| self.config.with(v))).map(|o| self.file(&o)).collect()
     }
 
+    /// The place of a route by its name; the first without one.
+    pub(crate) fn route(&self, name: Option<&str>) -> usize {
+        let Some(name) = name else { return 0 };
+        self.routes.iter().position(|way| way.name == name).expect("a known route")
+    }
+
+    /// The mean time of work on a request of a route.
+    pub(crate) fn time(&self, route: usize) -> Duration {
+        *self.routes.get(route).and_then(|way| way.time).unwrap_or(self.service.time)
+    }
+
     /// Overrides as a file of the proxy, read as the proxy reads it.
     fn file(&self, overrides: &Overrides) -> Loaded {
-        let base: Overrides = serde_yaml::from_str(&format!(
-            "route: {{ name: r, upstream: u }}\nupstream: {{ endpoints: [{}] }}",
-            (0..self.endpoints)
-                .map(|n| format!("127.0.0.1:{}", 1000 + n) + ",")
-                .collect::<String>()
-        ))
-        .expect("a base");
-        let Overrides { route, upstream } = base.with(overrides);
-        let text = |mapping| serde_yaml::to_string(&Value::Mapping(mapping)).expect("YAML");
-        let indented =
-            |text: String| text.lines().map(|l| format!("    {l}\n")).collect::<String>();
-        let file = format!(
-            "listeners: [{{ name: l, bind: '127.0.0.1:1' }}]\nupstreams:\n  u:\n{}routes:\n  -\n{}",
-            indented(text(upstream)),
-            indented(text(route))
-        );
+        let Overrides { mut file, route, upstream } = overrides.clone();
+        let endpoints: Vec<String> =
+            (0..self.endpoints).map(|n| format!("127.0.0.1:{}", 1000 + n)).collect();
+        let upstream = with(yaml(&format!("endpoints: {endpoints:?}")), &upstream);
+        let upstreams = Mapping::from_iter([("u".into(), Value::Mapping(upstream))]);
+        let one = Way { name: "r".to_owned(), time: None, config: Mapping::new() };
+        let ways = if self.routes.is_empty() { std::slice::from_ref(&one) } else { &self.routes };
+        let routes: Vec<Value> = ways
+            .iter()
+            .map(|Way { name, config, .. }| {
+                let base =
+                    format!("{{ name: {name}, upstream: u, match: {{ path_prefix: /{name} }} }}");
+                Value::Mapping(with(with(yaml(&base), &route), config))
+            })
+            .collect();
+        lay(&mut file, &yaml("listeners: [{ name: l, bind: '127.0.0.1:1' }]"));
+        file.insert("upstreams".into(), Value::Mapping(upstreams));
+        file.insert("routes".into(), Value::Sequence(routes));
+        let file = serde_yaml::to_string(&file).expect("YAML");
         config::read(&file, &ProcessEnvironment).unwrap_or_else(|problems| {
             let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
             panic!("{file}\n{}", problems.join("\n"))
         })
     }
+}
+
+fn yaml(text: &str) -> Mapping {
+    serde_yaml::from_str(text).expect("YAML")
+}
+
+fn with(mut base: Mapping, over: &Mapping) -> Mapping {
+    lay(&mut base, over);
+    base
 }

@@ -1,29 +1,34 @@
 //! The run of a scenario under one seed: the clock, the clients, the reloads and the dice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use outrigger::clock;
 use outrigger::config::Loaded;
-use outrigger::policy::retry::Suppressed;
-use outrigger::snapshot::Snapshot;
-use outrigger::telemetry::metrics::Metrics;
 use outrigger::upstream::endpoint::Endpoint;
 
 use super::events::{Event, Queue};
-use super::invariants::{self, Broken, Budget, Passes, Step, check, view};
+use super::invariants::{Broken, Step, check};
 use super::model::{Model, exponential};
-use super::proxy::Request;
-use super::scenario::Scenario;
-use super::tally::Tally;
+use super::proxy::{Coming, Request};
+use super::scenario::{Scenario, Surge};
+use super::sidecar::Sidecar;
+use super::tally::{Gauge, Tally, Who};
 
 /// After so many events a run counts as one that never ends.
 const STEPS_MAX: u64 = 5_000_000;
 
 /// How often, in steps, everything that is in flight is counted.
 const COUNT_EVERY: u64 = 16;
+
+/// How often somebody looks at the gates.
+const GAUGE_EVERY: Duration = Duration::from_millis(100);
+
+/// By how much the clocks of day of the proxies differ.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(20);
 
 /// A fault of the proxy itself, put in to see that it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,18 @@ pub(crate) enum Mutation {
     ForgetState,
     /// Waits are longer than was decided.
     LongWait,
+    /// The limit learns from what the proxy refuses itself.
+    SampleOurs,
+    /// A place is lost when a client leaves.
+    LosePlace,
+    /// Each attempt takes a place of its own.
+    PlaceEach,
+    /// The lowest tier counts as the highest.
+    UpsideDown,
+    /// Nobody waits for a place, nor is refused one.
+    ForceIn,
+    /// The queue is not told of deadlines.
+    NoDeadline,
 }
 
 /// Everything that there is in a run.
@@ -56,16 +73,17 @@ pub(crate) struct World<'a> {
     pub(crate) zero: Instant,
     pub(crate) now: Duration,
     pub(crate) rng: Rng,
-    pub(crate) snapshot: Snapshot,
+    pub(crate) sidecars: Vec<Sidecar>,
     pub(crate) model: Model,
     pub(crate) requests: BTreeMap<usize, Request>,
     pub(crate) tally: Tally,
-    pub(crate) budget: Budget,
-    pub(crate) passes: Passes,
+    /// The bells of those who wait for a place.
+    pub(crate) bells: (Sender<usize>, Receiver<usize>),
+    /// Whose bell was rung and who has not looked yet.
+    pub(crate) rung: BTreeSet<usize>,
     /// The largest share of the endpoints that any of the settings lets be ejected.
-    pub(crate) max_ejected: f64,
+    max_ejected: f64,
     configurations: Vec<Loaded>,
-    metrics: Metrics,
     queue: Queue,
     arrived: usize,
     reloaded: usize,
@@ -99,14 +117,6 @@ pub(crate) fn run(s: &Scenario, seed: u64, mutation: Option<Mutation>) -> Result
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, seed: u64, mutation: Option<Mutation>) -> Self {
         let configurations = scenario.configurations();
-        let metrics = Metrics::new(Suppressed::NAMES);
-        let snapshot = Snapshot::compile(configurations[0].clone(), None, &metrics);
-        let snapshot = snapshot.unwrap_or_else(|problems| panic!("{problems:?}"));
-        let budgets = configurations
-            .iter()
-            .flat_map(|l| l.config.upstreams.values().map(|u| &u.retry_budget));
-        let breakers =
-            configurations.iter().flat_map(|l| l.config.routes.iter().map(|r| &r.circuit_breaker));
         let upstreams = configurations.iter().flat_map(|l| l.config.upstreams.values());
         let max_ejected = upstreams.map(|u| u.ejection.max_ejected.get()).fold(0.0, f64::max);
         Self {
@@ -116,14 +126,18 @@ impl<'a> World<'a> {
             zero: clock::now(),
             now: Duration::ZERO,
             rng: Rng::with_seed(seed ^ 0x5851_f42d_4c95_7f2d),
-            snapshot,
+            sidecars: (0..scenario.sidecars)
+                .map(|at| {
+                    let wrong = CLOCKS_DIFFER.mul_f64(at as f64 * 0.618 % 1.0);
+                    Sidecar::new(&configurations, clock::now(), wrong)
+                })
+                .collect(),
             model: Model::new(scenario),
             requests: BTreeMap::new(),
             tally: Tally::new(scenario),
-            budget: Budget::new(budgets),
-            passes: Passes::new(breakers),
+            bells: mpsc::channel(),
+            rung: BTreeSet::new(),
             configurations,
-            metrics,
             queue: Queue::default(),
             arrived: 0,
             reloaded: 0,
@@ -132,6 +146,7 @@ impl<'a> World<'a> {
 
     async fn play(&mut self) -> Result<(), Failure> {
         self.queue.push(Duration::ZERO, Event::Arrive);
+        self.queue.push(GAUGE_EVERY, Event::Gauge);
         if let Some(reloads) = &self.scenario.reloads {
             self.queue.push(*reloads.every, Event::Reload);
         }
@@ -142,11 +157,16 @@ impl<'a> World<'a> {
                 tokio::time::advance(at - self.now).await;
                 self.now = at;
             }
-            let held = self.handle(event).and_then(|()| self.look());
-            let held = held.and_then(|()| match step % COUNT_EVERY {
-                0 => self.count(),
-                _ => Ok(()),
-            });
+            let turn = usize::try_from(step).expect("a number");
+            let held = self.handle(event).and_then(|()| self.answer_bells(true));
+            let held = held
+                .and_then(|()| {
+                    self.sidecars[turn % self.sidecars.len()].look(self.max_ejected, self.instant())
+                })
+                .and_then(|()| match step % COUNT_EVERY {
+                    0 => self.count(turn / COUNT_EVERY as usize),
+                    _ => Ok(()),
+                });
             let held = held.and_then(|()| {
                 check(0, step < STEPS_MAX, || "the run does not come to an end".to_owned())
             });
@@ -162,7 +182,7 @@ impl<'a> World<'a> {
             Event::Arrive => self.arrive(),
             Event::Reload => self.reload(),
             Event::Go(id) => match self.requests.remove(&id) {
-                Some(request) => self.proceed(id, request),
+                Some(request) => self.go_on(id, request),
                 None => Ok(()),
             },
             Event::Ended { request: id, attempt } => match self.requests.remove(&id) {
@@ -171,6 +191,14 @@ impl<'a> World<'a> {
             },
             Event::Done(id) => {
                 self.requests.remove(&id);
+                Ok(())
+            }
+            Event::Called(id) => match self.requests.remove(&id) {
+                Some(request) => self.called(id, request),
+                None => Ok(()),
+            },
+            Event::Gauge => {
+                self.gauge();
                 Ok(())
             }
             Event::Leave(id) => match self.requests.remove(&id) {
@@ -182,15 +210,20 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self) -> Step {
         let clients = &self.scenario.clients;
-        let surge = clients.surges.iter().find(|s| (*s.from..*s.until).contains(&self.now));
-        let rate = clients.rate * surge.map_or(1.0, |surge| surge.factor);
+        let surge = clients.surges.iter().find_map(|surge: &Surge| surge.at(self.now));
+        let rate = clients.rate * surge.unwrap_or(1.0);
         let next = self.now + Duration::from_secs_f64(exponential(&mut self.rng) / rate);
         if next < *self.scenario.length {
             self.queue.push(next, Event::Arrive);
         }
         let id = self.arrived;
         self.arrived += 1;
-        self.tally.arrived(self.now);
+        let who = Who { born: self.now, kind: self.kind() };
+        self.tally.arrived(who);
+        let sidecar = match self.sidecars.len() {
+            1 => 0,
+            all => self.rng.usize(0..all),
+        };
         let safe = self.rng.f64() >= clients.not_repeatable;
         let retried = self.rng.f64() < clients.already_retried;
         let inbound = if retried { self.rng.u32(1..3) } else { 0 };
@@ -201,8 +234,35 @@ impl<'a> World<'a> {
                 self.queue.push(self.now + patience, Event::Leave(id));
             }
         }
-        let request = Request::new(self, safe, inbound);
+        let request = Request::new(self, Coming { who, sidecar, safe, inbound });
         self.admit(id, request)
+    }
+
+    /// Draws the kind of a client.
+    fn kind(&mut self) -> usize {
+        let kinds = &self.scenario.clients.kinds;
+        if kinds.len() < 2 {
+            return 0;
+        }
+        let all: f64 = kinds.iter().map(|kind| kind.share(self.now)).sum();
+        let mut left = self.rng.f64() * all;
+        let taken = |kind: &super::scenario::Kind| {
+            left -= kind.share(self.now);
+            left < 0.0
+        };
+        kinds.iter().position(taken).unwrap_or_default()
+    }
+
+    /// Notes what an operator sees of the gates.
+    fn gauge(&mut self) {
+        if self.now + GAUGE_EVERY < *self.scenario.length {
+            self.queue.push(self.now + GAUGE_EVERY, Event::Gauge);
+        }
+        let limits = self.sidecars.iter().map(|one| one.upstream().state.gate.filled().1);
+        let limit: u32 = limits.sum();
+        let threshold =
+            self.sidecars[0].upstream().state.gate.view(self.instant()).threshold_height;
+        self.tally.gauge(self.now, Gauge { limit, threshold });
     }
 
     fn reload(&mut self) -> Step {
@@ -211,43 +271,29 @@ impl<'a> World<'a> {
             self.queue.push(self.now + *reloads.every, Event::Reload);
         }
         self.reloaded += 1;
-        let loaded = self.configurations[self.reloaded % self.configurations.len()].clone();
-        let previous = (!self.is(Mutation::ForgetState)).then_some(&self.snapshot);
-        let new = Snapshot::compile(loaded, previous, &self.metrics);
-        let new = new.unwrap_or_else(|problems| panic!("{problems:?}"));
-        let settings = &self.snapshot.routes[0].settings.circuit_breaker;
-        let of = |snapshot: &Snapshot| {
-            view(&snapshot.routes[0].targets[0].circuit, settings, self.instant())
-        };
-        invariants::carried_over(&self.snapshot, &new, [&of(&self.snapshot), &of(&new)])?;
-        self.snapshot = new;
-        self.count()
+        let (now, forget) = (self.instant(), self.is(Mutation::ForgetState));
+        for sidecar in &mut self.sidecars {
+            let loaded = &self.configurations[self.reloaded % self.configurations.len()];
+            sidecar.reload(loaded.clone(), forget, now)?;
+        }
+        self.count_all()
     }
 
-    /// What endpoints count in flight is what requests hold.
-    fn count(&self) -> Step {
-        let target = &self.snapshot.routes[0].targets[0];
-        let mut held: BTreeMap<u64, usize> = BTreeMap::new();
-        for endpoint in self.requests.values().flat_map(Request::holds) {
-            *held.entry(endpoint.id).or_default() += 1;
-        }
-        for endpoint in &target.upstream.state.endpoints.load().endpoints {
-            let held = held.get(&endpoint.id).copied().unwrap_or_default();
-            let counted = endpoint.in_flight();
-            check(3, counted == held, || {
-                format!("{} counts {counted} in flight, requests hold {held}", endpoint.name)
-            })?;
-        }
-        Ok(())
+    /// What endpoints and gates of the proxy whose turn it is count is what requests hold.
+    fn count(&self, turn: usize) -> Step {
+        let at = turn % self.sidecars.len();
+        let requests = self.requests.iter().filter(|(_, request)| request.sidecar == at);
+        self.sidecars[at].count(requests, &self.rung)
+    }
+
+    fn count_all(&self) -> Step {
+        (0..self.sidecars.len()).try_for_each(|at| self.count(at))
     }
 
     fn drained(&self) -> Step {
-        self.count()?;
+        self.count_all()?;
         check(3, self.requests.is_empty(), || "requests are left".to_owned())?;
-        let Passes { given, recorded, cancelled, .. } = &self.passes;
-        check(3, *given == recorded + cancelled, || {
-            format!("{given} passes, {recorded} recorded, {cancelled} cancelled")
-        })
+        self.sidecars.iter().try_for_each(Sidecar::drained)
     }
 
     pub(crate) fn instant(&self) -> Instant {

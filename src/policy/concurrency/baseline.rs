@@ -31,7 +31,7 @@ const RECENT: f64 = 1.0 / 64.0;
 const LAST: f64 = 1.0 / 8.0;
 
 /// The factor by which a handful of first answers may have been too quick.
-const FOUND_MOST: f64 = 2.0;
+pub(super) const FOUND_MOST: f64 = 2.0;
 
 /// So many answers say something of how quick they are.
 const FIRST: u32 = 8;

@@ -72,6 +72,11 @@ impl Round {
         if self.expected > 0.0 { self.took / self.expected } else { 1.0 }
     }
 
+    /// Whether it is long enough to say anything.
+    pub(super) const fn tells(&self) -> bool {
+        self.answers >= FEWEST
+    }
+
     /// The mean latency.
     pub(super) fn latency(&self) -> f64 {
         self.took / f64::from(self.answers.max(1))
@@ -111,6 +116,9 @@ impl Round {
     }
 }
 
+/// The part of a rise that the ratio follows if it follows at all.
+const RAISED: f64 = 0.25;
+
 /// A change of the limit that has yet to prove itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
@@ -119,13 +127,20 @@ pub(super) struct Trial {
     pub(super) ratio: f64,
     /// What it made of the limit: less than 1 for a cut.
     pub(super) share: f64,
+    /// Whether other proxies try the same at this time.
+    pub(super) together: bool,
 }
 
 impl Trial {
-    /// Whether the ratio is nearer to what it would be if it followed the limit, as it does when
-    /// requests queue, than to what it was.
+    /// Whether the ratio follows the limit, as it does when requests queue: after a cut it is
+    /// nearer to what it would be then than to what it was. After a rise less is enough: one of
+    /// which it is not sure that it did no harm has to be taken back, since other proxies may go
+    /// on with theirs.
     pub(super) fn follows(&self, ratio: f64) -> bool {
-        let between = self.ratio * f64::midpoint(1.0, self.share);
-        if self.share < 1.0 { ratio <= between } else { ratio >= between }
+        if self.share < 1.0 {
+            ratio <= self.ratio * f64::midpoint(1.0, self.share)
+        } else {
+            ratio >= self.ratio * (1.0 + (self.share - 1.0) * RAISED)
+        }
     }
 }

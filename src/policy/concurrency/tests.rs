@@ -16,6 +16,7 @@ struct Bench {
     limiter: Limiter,
     route: RouteSlot,
     open: VecDeque<Attempt>,
+    began: Instant,
     now: Instant,
 }
 
@@ -25,7 +26,7 @@ impl Bench {
         let now = Instant::now();
         let mut limiter = Limiter::new(&settings, now);
         let route = limiter.route(1);
-        Self { settings, limiter, route, open: VecDeque::new(), now }
+        Self { settings, limiter, route, open: VecDeque::new(), began: now, now }
     }
 
     fn limit(&self) -> u32 {
@@ -123,6 +124,11 @@ fn a_cut_that_makes_nothing_quicker_is_taken_back() {
     assert_eq!(bench.full(slow), change(25, 12, Cause::Latency), "grown to 25 when it was reached");
     assert_eq!(bench.full(slow), change(12, 25, Cause::Unproved));
     assert!(bench.limiter.view(&bench.settings, bench.now).holding);
+    // Nor is it when all proxies are cut on the beat.
+    assert_eq!(bench.full(slow), change(25, 12, Cause::Latency));
+    let of_beat = (bench.now - bench.began).as_millis() % 1000;
+    assert!(of_beat < 10, "{of_beat} ms after the beat");
+    assert_eq!(bench.full(slow), change(12, 25, Cause::Unproved));
     // And a higher one makes nothing slower, so it is kept, again and again.
     assert_eq!(bench.full(slow), change(25, 37, Cause::Room));
     assert_eq!(bench.full(slow), change(37, 56, Cause::Room));
@@ -312,5 +318,26 @@ proptest! {
             let view = bench.limiter.view(&bench.settings, bench.now);
             prop_assert!(view.ratio.is_finite() && view.ratio >= 0.0);
         }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the fixed point that time is counted from")]
+fn proxies_with_one_clock_of_day_have_one_beat() {
+    let (one, other) = (Instant::now(), Instant::now() + 700 * MS);
+    let second = Duration::from_secs(1);
+    let beats = [Beat::new(one, 3 * second), Beat::new(other, 3 * second + (other - one))];
+    for (least, period) in [(300 * MS, second), (second, second), (1001 * MS, 8 * second)] {
+        assert_eq!(Beat::period(least), period);
+        let [a, b] = beats.map(|beat| beat.after(other, period).expect("a time"));
+        assert_eq!(a, b);
+        assert!(a > other && a - other <= period);
+        assert_eq!((3 * second + (a - one)).as_nanos() % period.as_nanos(), 0);
+        let off = beats[0].off(other, period).expect("a time");
+        assert!(off > other && off - other <= period);
+        assert_eq!(
+            (3 * second + (off - one)).as_nanos() % period.as_nanos(),
+            period.as_nanos() / 2
+        );
     }
 }

@@ -200,3 +200,16 @@ proptest! {
         }
     }
 }
+
+/// Of twenty requests one is slow, which is just what p95 leaves room for.
+#[test]
+fn a_tail_as_large_as_the_slow_ones_does_not_hide_them() {
+    let (s, t0) = (settings("p95", 5), origin());
+    let mut hedge = Hedge::new(t0);
+    for n in 0..4000 {
+        let latency = if n % 20 == 7 { ms(200) } else { ms(10) };
+        hedge.record(&s, latency, t0 + ms(3 * n));
+    }
+    let delay = hedge.delay(&s, &FINE).unwrap();
+    assert!(delay < ms(12), "{delay:?}");
+}

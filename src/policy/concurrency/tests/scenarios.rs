@@ -154,7 +154,8 @@ fn an_upstream_that_becomes_slower_for_good_keeps_its_requests() {
     let before = report.count(Fate::Rejected, 0.0, 10.0);
     let refused = report.count(Fate::Rejected, 10.0, 40.0);
     assert_eq!(before, 0);
-    assert!(refused < 24_000 / 100, "{refused} of 24,000 for the proof that it is not the load");
+    // The proof takes two cuts: its own, and one with all other proxies on the beat.
+    assert!(refused < 24_000 / 50, "{refused} of 24,000 for the proof that it is not the load");
     assert!(report.share(|_| true, 30.0, 40.0) > 0.99);
 }
 
