@@ -3,9 +3,11 @@
 
 use crate::upstream::answer;
 
+mod kept;
 mod request;
 mod response;
 
+pub use self::kept::{KEPT_MAX, KeptBytes};
 pub use self::request::{Bounds, Failure, RequestBody, RequestSource};
 pub use self::response::{Body, Exchange};
 

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use self::body::KeptBytes;
 use self::protection::Protection;
 use self::site::Site;
 use crate::clock;
@@ -49,6 +50,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// What is kept of request bodies.
+    pub kept: Arc<KeptBytes>,
     /// How short the process is of memory, descriptors and the like.
     pub protection: Protection,
     /// The file that the configuration comes from, if it comes from one.
@@ -144,6 +147,7 @@ impl Proxy {
             live: ArcSwap::new(live),
             started_with: config,
             access_log,
+            kept: Arc::default(),
             protection: Protection::default(),
             file,
             environment,

@@ -347,7 +347,7 @@ fn prepare(
     let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
     let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
     let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
-    let source = RequestSource::new(body, bounds);
+    let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
     if ctx.seen.fields.any(Fields::EXPECT) {
         // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the

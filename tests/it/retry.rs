@@ -1,13 +1,17 @@
 //! What is tried again, and what is not: conditions, methods, bodies, endpoints, and the wire.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::PATIENCE;
 use crate::support::caller::{request, with_body};
+use crate::support::reply::Reply;
 use crate::support::service::{Act, Seen, Service, status};
-use crate::support::sidecar::{Sidecar, config, config_to};
+use crate::support::sidecar::{Sidecar, config, config_to, eventually};
+use crate::support::upstream;
 
 /// Retries without waits worth naming, and nothing else that could interfere.
 const QUICK: &str = "circuit_breaker: { mode: off }, \
@@ -333,4 +337,38 @@ async fn an_answer_that_is_tried_again_gives_its_connection_back() {
     // One holds the answer that may yet be wanted while the other carries the next attempt.
     let opened = sidecar.metric("outrigger_upstream_connections_opened_total{upstream=\"u\"}");
     assert!((1.0..=3.0).contains(&opened), "{opened} connections for 20 attempts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_bodies_that_are_kept_have_one_bound() {
+    // The first request to each path fails.
+    let paths = Arc::new(Mutex::new(HashSet::new()));
+    let service = upstream().serve(move |mut arrival| {
+        let first = paths.lock().unwrap().insert(arrival.target.clone());
+        async move {
+            arrival.read().await;
+            match arrival.target.as_str() {
+                "/held" => Reply::Hang,
+                _ if first => 503.into(),
+                _ => 200.into(),
+            }
+        }
+    });
+    let service = service.spawn().await;
+    let route = format!("{QUICK}, buffer: 16MiB }}");
+    let sidecar = Sidecar::start(&config_to(&[service.address()], "", &route));
+    let caller = sidecar.caller();
+    let send = |path, mib: usize| caller.send(with_body("PUT", path, vec![0; mib << 20]));
+    assert_eq!(send("/a", 12).await.status, 200, "alone it is sent again");
+    let other = sidecar.caller();
+    let held = with_body("PUT", "/held", vec![0; 12 << 20]);
+    let held = tokio::spawn(async move { other.try_send(held).await });
+    let kept = || sidecar.app().proxy.kept.get();
+    eventually("it is kept", async || kept() == 12 << 20).await;
+    assert_eq!(send("/b", 6).await.status, 503, "there is no room to keep it");
+    assert_eq!(sidecar.suppressed("body_too_large"), 1.0);
+    assert_eq!(send("/c", 3).await.status, 200, "and for this there is");
+    held.abort();
+    eventually("what was kept is free", async || kept() == 0).await;
+    assert_eq!(send("/d", 6).await.status, 200);
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::kept::{KeptBytes, Part};
 use crate::clock::{self, Timer};
 
 /// Why a request's body could not be read to its end.
@@ -57,6 +59,8 @@ struct State {
     length: Option<u64>,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// What the pieces take of the process's bound.
+    part: Part,
     keep_bytes: usize,
     replay_bytes: usize,
     /// A part of it has been sent and is not kept: it cannot be sent again.
@@ -133,7 +137,11 @@ struct Attempt {
 
 impl RequestSource {
     /// Takes the client's body; `None` when there is none.
-    pub fn new(client: hyper::body::Incoming, bounds: Bounds) -> Option<Self> {
+    pub fn new(
+        client: hyper::body::Incoming,
+        bounds: Bounds,
+        kept: &Arc<KeptBytes>,
+    ) -> Option<Self> {
         if client.is_end_stream() {
             return None;
         }
@@ -143,6 +151,7 @@ impl RequestSource {
             length,
             kept: Vec::new(),
             kept_bytes: 0,
+            part: kept.part(),
             keep_bytes: fitting(length, bounds.keep_bytes),
             replay_bytes: fitting(length, bounds.replay_bytes),
             lost: false,
@@ -310,9 +319,11 @@ impl State {
 
     fn keep(&mut self, piece: &Bytes) {
         self.kept_bytes = self.kept_bytes.saturating_add(piece.len());
-        if self.lost || self.kept_bytes > self.keep_bytes {
+        let fits = !self.lost && self.kept_bytes <= self.keep_bytes;
+        if !fits || !self.part.grow(piece.len()) {
             self.lost = true;
             self.kept = Vec::new();
+            self.part.clear();
         } else {
             self.kept.push(piece.clone());
         }
