@@ -93,7 +93,7 @@ macro_rules! suppressed {
 suppressed! {
     TrialAttempt = "trial", "It was a trial of a half-open circuit, which is never retried.";
     MethodUnsafe = "method_unsafe", "The method is not safe to repeat and may have been executed.";
-    BodyTooLarge = "body_too_large", "The body was sent and not kept: it is too large, or too many are.";
+    BodyTooLarge = "body_too_large", "The body was sent and is not kept: too large, or too many.";
     Attempts = "attempts", "All attempts that the route allows are used.";
     Amplification = "amplification", "It is a retry of the caller's; ours would multiply it.";
     PeerTried = "peer_tried", "The peer's own proxy has tried, and there is no other endpoint.";
