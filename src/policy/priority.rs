@@ -13,8 +13,8 @@
 //! the time in which a limit is reached; below it there is room for all, and nobody needs to ask.
 //! The form is that of failsafe-go's prioritizer and of Uber's Cinnamon.
 //!
-//! **The share** is the caller's to give: [`pressure`] of the queues, or the share of requests that
-//! had to be refused in the last tick.
+//! **The share** is the caller's to give: that of the requests which had to be refused lately
+//! (`shedding`).
 //!
 //! Not here: tokens that prove a priority, headers, and the queue that serves by level (`queue`).
 
@@ -147,15 +147,6 @@ impl Level {
     pub const fn height(self, tiers: usize) -> usize {
         tiers.saturating_sub(1).saturating_sub(self.tier()) * COHORTS + self.cohort()
     }
-}
-
-/// Which share of the arrivals a queue asks to be refused: nothing up to `low`, all from `high` on,
-/// in a line between. 0 to 1.
-#[must_use]
-pub fn pressure(queued: usize, low: usize, high: usize) -> f64 {
-    let above = queued.saturating_sub(low) as f64;
-    let span = high.saturating_sub(low).max(1) as f64;
-    (above / span).min(1.0)
 }
 
 /// Which levels are admitted now; about 4 KiB.

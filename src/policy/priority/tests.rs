@@ -60,17 +60,6 @@ fn hashes_are_spread_over_the_cohorts() {
 }
 
 #[test]
-fn pressure_rises_between_two_and_three_limits() {
-    // The vector of a limit of 20.
-    let shares = [0, 39, 40, 50, 59, 60, 99].map(|queued| pressure(queued, 40, 60));
-    let wanted = [0.0, 0.0, 0.0, 0.5, 0.95, 1.0, 1.0];
-    for (share, wanted) in shares.iter().zip(wanted) {
-        assert!((share - wanted).abs() < 1e-9, "{shares:?}");
-    }
-    assert_eq!((pressure(5, 5, 5), pressure(6, 5, 5)), (0.0, 1.0), "no span divides by zero");
-}
-
-#[test]
 fn the_threshold_refuses_the_asked_share_from_below() {
     for (share, lowest) in [(0.25, level(3, 127)), (0.5, level(2, 127)), (0.9, level(0, 76))] {
         let mut threshold = uniform(4);
