@@ -13,6 +13,7 @@
 //! | 6 | [`proxy`] | the data path: the way of a request |
 //! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
 //! | 4 | [`upstream`] | endpoints, connections, names, health |
+//! | 4 | [`records`] | what is kept of requests with an Idempotency-Key |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
@@ -89,6 +90,7 @@ pub mod gate;
 pub mod policy;
 pub mod protect;
 pub mod proxy;
+pub mod records;
 pub mod server;
 pub mod shared;
 pub mod snapshot;

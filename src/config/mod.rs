@@ -18,6 +18,7 @@ pub mod route;
 mod schema;
 pub mod secrets;
 pub mod source;
+pub mod store;
 pub mod substitute;
 pub mod suggest;
 pub mod telemetry;

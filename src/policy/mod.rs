@@ -19,6 +19,7 @@ pub mod concurrency;
 pub mod ejection;
 pub mod health_check;
 pub mod hedge;
+pub mod idempotency;
 pub mod learned_rate;
 pub mod load_balancing;
 pub mod mirror;

@@ -51,6 +51,24 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place { module: "gate", floor: 4, crates: &[] },
     Place {
+        module: "records",
+        floor: 5,
+        crates: &[
+            "etcd_client",
+            "postcard",
+            "redb",
+            "redis",
+            "ring",
+            "serde",
+            "tokio::io",
+            "tokio::net",
+            "tokio::runtime",
+            "tokio::sync",
+            "tokio::task",
+            "tracing",
+        ],
+    },
+    Place {
         module: "upstream",
         floor: 5,
         crates: &[
