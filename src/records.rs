@@ -57,7 +57,8 @@ pub trait Store: Send + Sync + 'static {
     /// What the store remembers of itself; fails while it cannot be reached.
     fn birth(&self, deadline: Instant) -> Reply<Birth>;
 
-    /// The present opening of a store that belongs to one process; 0 otherwise. Such a store puts it
+    /// The present opening of a store that belongs to one process; 0 otherwise. Such a store puts
+    /// it
     /// into claims itself.
     fn epoch(&self) -> u64 {
         0

@@ -10,7 +10,7 @@
 //! | T6 | in flight | its lease ends, or its owner's life | unknown |
 //! | T7 | in flight | [`Settle::Retryable`] | retryable |
 //! | T8 | retryable | [`claim`] of the same request | in flight, with a larger fence |
-//! | T9 | unknown | [`claim`] of the same request, where that is allowed | in flight, larger fence |
+//! | T9 | unknown | [`claim`] of the same request, where allowed | in flight, larger fence |
 //! | T10 | unknown | [`Settle::Complete`] with the fence that it has | completed |
 //! | T11 | unknown | [`Settle::Resolve`] | completed, or nothing |
 //! | T12 | completed | the answer's time is over, or [`shed`] | tombstone |
