@@ -14,6 +14,7 @@ pub mod error;
 pub mod fallback;
 pub mod headers;
 pub mod hedge;
+pub mod idempotency;
 pub mod mirror;
 pub mod outbound;
 pub mod peer;

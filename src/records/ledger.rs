@@ -313,6 +313,15 @@ impl Ledger {
         Ok(birth)
     }
 
+    /// What a record is called towards those who may know of it: stable, and of no use for guessing
+    /// keys.
+    ///
+    /// # Errors
+    /// Why the store did not say what it takes for it.
+    pub async fn reference(&self, rid: &Rid, by: Instant) -> Result<String, Fault> {
+        Ok(super::codec::reference(&self.birth(by).await?.secret, rid))
+    }
+
     /// The record itself, for operators.
     ///
     /// # Errors

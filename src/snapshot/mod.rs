@@ -11,6 +11,7 @@ pub mod flights;
 pub mod hedging;
 pub mod host;
 pub mod importance;
+pub mod keys;
 pub mod learning;
 pub mod limit;
 pub mod matcher;
