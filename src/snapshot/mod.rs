@@ -147,6 +147,7 @@ impl Snapshot {
         differs("admin", new.admin != old.admin);
         differs("runtime.workers", new.runtime.workers != old.runtime.workers);
         differs("telemetry.log.format", new.telemetry.log.format != old.telemetry.log.format);
+        differs("stores", new.stores != old.stores);
         differs("reload.watch", new.reload.watch != old.reload.watch);
         for listener in &new.listeners {
             match old.listeners.iter().find(|old| old.name == listener.name) {
