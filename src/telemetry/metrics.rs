@@ -22,6 +22,7 @@ mod listener;
 mod places;
 mod process;
 mod protection;
+mod records;
 mod samples;
 mod worker;
 
@@ -46,6 +47,7 @@ pub use listener::ListenerMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 pub use protection::ProtectionMetrics;
+pub use records::{KeyedMetrics, Operation, StoreMetrics};
 use samples::Samples;
 pub use worker::WorkerMetrics;
 
@@ -94,6 +96,8 @@ pub struct Metrics {
     suppressions: &'static [&'static str],
     routes: Children<String, RouteMetrics>,
     learned: Children<String, LearnedMetrics>,
+    keyed: Children<String, KeyedMetrics>,
+    stores: Children<String, StoreMetrics>,
     breakers: Children<(String, String), BreakerMetrics>,
     upstreams: Children<String, UpstreamMetrics>,
     endpoints: Children<(String, String), EndpointMetrics>,
@@ -130,6 +134,8 @@ impl Metrics {
             suppressions,
             routes: Mutex::default(),
             learned: Mutex::default(),
+            keyed: Mutex::default(),
+            stores: Mutex::default(),
             breakers: Mutex::default(),
             upstreams: Mutex::default(),
             endpoints: Mutex::default(),
@@ -152,6 +158,18 @@ impl Metrics {
     /// The numbers of a route's learned rate.
     pub fn learned(&self, route: &str) -> Arc<LearnedMetrics> {
         Arc::clone(locked(&self.learned).entry(route.to_owned()).or_default())
+    }
+
+    /// The numbers of a route's keys; the slice names what can become of a request.
+    pub fn keyed(&self, route: &str, results: &'static [&'static str]) -> Arc<KeyedMetrics> {
+        let new = || Arc::new(KeyedMetrics::new(results));
+        Arc::clone(locked(&self.keyed).entry(route.to_owned()).or_insert_with(new))
+    }
+
+    /// The numbers of a store; the slice names the kinds of its faults.
+    pub fn store(&self, name: &str, kinds: &'static [&'static str]) -> Arc<StoreMetrics> {
+        let new = || Arc::new(StoreMetrics::new(kinds));
+        Arc::clone(locked(&self.stores).entry(name.to_owned()).or_insert_with(new))
     }
 
     /// The numbers of the circuit between a route and an upstream.
@@ -185,12 +203,23 @@ impl Metrics {
     pub fn forget_route(&self, name: &str) {
         locked(&self.routes).remove(name);
         self.forget_learned(name);
+        self.forget_keyed(name);
         locked(&self.breakers).retain(|(route, _), _| route != name);
     }
 
     /// Stops exposing the learned rate of a route.
     pub fn forget_learned(&self, route: &str) {
         locked(&self.learned).remove(route);
+    }
+
+    /// Stops exposing the keys of a route.
+    pub fn forget_keyed(&self, route: &str) {
+        locked(&self.keyed).remove(route);
+    }
+
+    /// Stops exposing a store.
+    pub fn forget_store(&self, name: &str) {
+        locked(&self.stores).remove(name);
     }
 
     /// Stops exposing the circuit between a route and an upstream.
@@ -299,6 +328,8 @@ impl Metrics {
         match samples.family().scope() {
             Scope::Route => emit_named(&self.routes, samples),
             Scope::Learned => emit_named(&self.learned, samples),
+            Scope::Keyed => emit_named(&self.keyed, samples),
+            Scope::Store => emit_named(&self.stores, samples),
             Scope::Breaker => emit_paired(&self.breakers, samples),
             Scope::Upstream => emit_named(&self.upstreams, samples),
             Scope::Endpoint => emit_paired(&self.endpoints, samples),

@@ -54,6 +54,7 @@ pub(crate) const HOUSE: &[Place] = &[
         module: "records",
         floor: 5,
         crates: &[
+            "dashmap",
             "etcd_client",
             "postcard",
             "redb",

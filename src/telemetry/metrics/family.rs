@@ -7,6 +7,8 @@ use prometheus::proto::MetricType;
 pub(super) enum Scope {
     Route,
     Learned,
+    Keyed,
+    Store,
     Breaker,
     Upstream,
     Endpoint,
@@ -104,6 +106,35 @@ families! {
             "Requests that wait for their turn under the learned rate.";
         LearnedThrottles = COUNTER "outrigger_route_throttled_total" ["route"]
             "Attempts that the upstream refused because it gets too many.";
+    }
+    Keyed {
+        KeyedRequests = COUNTER "outrigger_idempotency_requests_total" ["route" "result"]
+            "Requests of routes that recognise keys, by what became of them.";
+        KeyedDoubts = COUNTER "outrigger_idempotency_unknown_total" ["route" "reason"]
+            "Operations that may have been executed or not, by why that is not known.";
+        KeyedLate = COUNTER "outrigger_idempotency_late_results_total" ["route"]
+            "Answers that came when their client no longer waited, and were kept for its retry.";
+    }
+    Store {
+        StoreReady = GAUGE "outrigger_store_ready" ["store"]
+            "1 while the store of records can be used.";
+        StoreEntries = GAUGE "outrigger_store_records" ["store" "state"]
+            "Records by state, where the store counts them.";
+        StoreBytes = GAUGE "outrigger_store_bytes" ["store"]
+            "Bytes of the records, where the store counts them.";
+        StoreDuration = HISTOGRAM "outrigger_store_operation_duration_seconds"
+            ["store" "operation"]
+            "Time that the store took to answer, or to fail.";
+        StoreErrors = COUNTER "outrigger_store_errors_total" ["store" "operation" "kind"]
+            "Operations of which it is not known, or known not, that they were done; by cause.";
+        StoreFenced = COUNTER "outrigger_store_fenced_total" ["store" "operation"]
+            "Changes that were refused because the record had another claimant by then.";
+        StoreLeasesLost = COUNTER "outrigger_store_leases_lost_total" ["store"]
+            "Leases that ended while their owner was at work.";
+        StoreSpooled = GAUGE "outrigger_store_spooled_results" ["store"]
+            "Results that could not be committed yet.";
+        StoreOwn = COUNTER "outrigger_store_events_total" ["store" "event"]
+            "What the store did of itself: answers shed, records whose time was over, and so on.";
     }
     Breaker {
         BreakerState = GAUGE "outrigger_breaker_state" ["route" "upstream"]

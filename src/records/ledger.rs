@@ -1,0 +1,438 @@
+//! A store as the data path uses it.
+//!
+//! What a claim needs after its request may have left is done here, on the runtime of the stores
+//! and not on a worker: the lease is renewed, a result is committed although nobody waits for it,
+//! and a claim of which it is not known whether it was made is found out about and given back. A
+//! store that fails again and again is not asked for a while, so that its requests are refused at
+//! once and not after their patience.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use super::{Birth, Cause, Fault, Guarantee, Health, Kind, Page, Reply, Seen, Store, Wanted};
+use crate::clock;
+use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings, Verdict};
+use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled};
+use crate::policy::idempotency::record::{Claimant, Fingerprint, Owner, Rid};
+use crate::shared::Shared;
+use crate::telemetry::metrics::{Operation, StoreMetrics};
+use crate::units::{Period, Ratio};
+
+mod work;
+
+pub use work::{Work, WorkTerms};
+
+/// How long what the store remembers of itself is taken as known. It changes when the store has
+/// lost everything.
+const BIRTH_KEPT: Duration = Duration::from_secs(5);
+/// How long a waiter sleeps at most before it asks again.
+const LOOK: Duration = Duration::from_millis(500);
+/// The most changes that are being repeated because the store did not take them.
+const LATE_MAX: usize = 10_000;
+/// The first and the longest wait before a change is repeated.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+/// The same when nobody waits for it any more.
+const AGAIN_LATE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// A store with all that a request needs of it.
+pub struct Ledger {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    store: Arc<dyn Store>,
+    runtime: Handle,
+    instance: [u8; 16],
+    metrics: Arc<StoreMetrics>,
+    breaker: Shared<Breaker>,
+    breaker_settings: BreakerSettings,
+    birth: Shared<Option<(Birth, Instant)>>,
+    /// What this process has claimed, so that those who wait for it hear at once.
+    claims: DashMap<Rid, Arc<Notify>>,
+    waiting: AtomicUsize,
+    late: AtomicUsize,
+}
+
+impl Ledger {
+    /// The ledger of a store; what outlives a request runs on `runtime`.
+    pub fn new(
+        name: &str,
+        store: Arc<dyn Store>,
+        runtime: Handle,
+        instance: [u8; 16],
+        metrics: Arc<StoreMetrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            store,
+            runtime,
+            instance,
+            metrics,
+            breaker: Shared::new(Breaker::new()),
+            breaker_settings: breaker_settings(),
+            birth: Shared::default(),
+            claims: DashMap::new(),
+            waiting: AtomicUsize::new(0),
+            late: AtomicUsize::new(0),
+        })
+    }
+
+    /// This process, as claims name it.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner { instance: self.instance, epoch: self.store.epoch() }
+    }
+
+    /// What there is of a request; nothing when a claim could succeed.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn peek(
+        &self,
+        rid: Rid,
+        fingerprint: Fingerprint,
+        by: Instant,
+    ) -> Result<Option<Found>, Fault> {
+        self.ask(Operation::Peek, by, || self.store.peek(rid, fingerprint, by)).await
+    }
+
+    /// Claims a request. The claim is made, or given back, also when the caller goes.
+    ///
+    /// # Errors
+    /// Why it was not made, or that it is not known whether it was: then it is found out about, and
+    /// given back.
+    pub async fn claim(
+        self: &Arc<Self>,
+        rid: Rid,
+        claim: Claim,
+        terms: WorkTerms,
+        by: Instant,
+    ) -> Result<Result<Work, Claimed>, Fault> {
+        let (answer, answered) = oneshot::channel();
+        let ledger = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let made = ledger.claim_now(rid, &claim, terms, by).await;
+            let ambiguous = matches!(made, Err(Fault::Ambiguous(_)));
+            // Work that is dropped unused gives its claim back.
+            drop(answer.send(made));
+            if ambiguous && let Some(work) = ledger.find_claim(rid, &claim, terms).await {
+                work.release().await;
+            }
+        });
+        answered.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())))
+    }
+
+    async fn claim_now(
+        self: &Arc<Self>,
+        rid: Rid,
+        claim: &Claim,
+        terms: WorkTerms,
+        by: Instant,
+    ) -> Result<Result<Work, Claimed>, Fault> {
+        let mut pause = AGAIN.0;
+        loop {
+            let asked = self.ask(Operation::Claim, by, || self.store.claim(rid, *claim, by)).await;
+            match asked {
+                Ok(Claimed::Acquired { fence, attempt, first_seen }) => {
+                    let claimant = Claimant {
+                        fingerprint: claim.fingerprint,
+                        owner: claim.owner,
+                        nonce: claim.nonce,
+                        fence,
+                        principal: claim.principal,
+                    };
+                    let claimed = work::Claimed { rid, claimant, attempt, first_seen };
+                    return Ok(Ok(Work::new(Arc::clone(self), claimed, terms)));
+                }
+                Ok(other) => return Ok(Err(other)),
+                Err(Fault::Ambiguous(_)) if clock::now() + pause < by => {
+                    clock::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN.1);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    /// Finds out about a claim of which it is not known whether it was made: the same claim, sent
+    /// again, is the same claim. When its lease is over it is nobody's any more.
+    async fn find_claim(
+        self: &Arc<Self>,
+        rid: Rid,
+        claim: &Claim,
+        terms: WorkTerms,
+    ) -> Option<Work> {
+        let _place = self.late_place()?;
+        let end = clock::now() + Duration::from_millis(claim.lease);
+        let mut pause = AGAIN_LATE.0;
+        while clock::now() < end {
+            clock::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_LATE.1);
+            let by = clock::now() + AGAIN_LATE.1;
+            match self.claim_now(rid, claim, terms, by).await {
+                Ok(made) => return made.ok(),
+                Err(_) => continue,
+            }
+        }
+        None
+    }
+
+    /// Commits a change, and goes on trying when nobody waits any more, until `until`.
+    fn commit(
+        self: &Arc<Self>,
+        rid: Rid,
+        settle: Settle,
+        by: Instant,
+        until: Instant,
+    ) -> oneshot::Receiver<Result<Settled, Fault>> {
+        let (answer, answered) = oneshot::channel();
+        let ledger = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let settled = ledger.repeat(rid, &settle, by, AGAIN).await;
+            let failed = settled.is_err();
+            // Whether somebody still waits or not.
+            let _ = answer.send(settled);
+            if failed {
+                ledger.commit_late(rid, &settle, until).await;
+            }
+        });
+        answered
+    }
+
+    /// Asks for a change until it is answered, or the time is over.
+    async fn repeat(
+        &self,
+        rid: Rid,
+        settle: &Settle,
+        by: Instant,
+        pauses: (Duration, Duration),
+    ) -> Result<Settled, Fault> {
+        let operation = operation(settle);
+        let mut pause = pauses.0;
+        loop {
+            let asked = || self.store.settle(rid, settle.clone(), by);
+            match self.ask(operation, by, asked).await {
+                Ok(settled) => {
+                    if matches!(settled, Settled::Fenced { .. }) {
+                        self.metrics.fenced(operation);
+                    }
+                    return Ok(settled);
+                }
+                Err(fault) if clock::now() + pause >= by => return Err(fault),
+                Err(_) => clock::sleep(pause).await,
+            }
+            pause = (pause * 2).min(pauses.1);
+        }
+    }
+
+    async fn commit_late(&self, rid: Rid, settle: &Settle, until: Instant) {
+        let Some(_place) = self.late_place() else { return };
+        self.metrics.spooled.inc();
+        // When it fails to the end, the lease's end says what there is to say: nobody knows.
+        let _ = self.repeat(rid, settle, until, AGAIN_LATE).await;
+        self.metrics.spooled.dec();
+    }
+
+    fn late_place(&self) -> Option<Place<'_>> {
+        Place::take(&self.late, LATE_MAX)
+    }
+
+    /// Asks the store, unless it has failed so often that it is left alone.
+    async fn ask<T>(
+        &self,
+        operation: Operation,
+        by: Instant,
+        question: impl FnOnce() -> Reply<T>,
+    ) -> Result<T, Fault> {
+        let began = clock::now();
+        let admitted = {
+            let mut breaker = self.breaker.lock();
+            breaker.admit(&self.breaker_settings, began, 0.0)
+        };
+        let Ok(permit) = admitted else {
+            let cause = Cause::new(Kind::Unavailable, "the store fails, and is left alone a while");
+            self.metrics.asked(operation, Duration::ZERO, Some(cause.kind.index()));
+            return Err(Fault::NotApplied(cause));
+        };
+        // A caller that goes away in between takes its permit along; the breaker frees it by time.
+        let answer = clock::until(by, question()).await.unwrap_or_else(|_| {
+            Err(Fault::Ambiguous(Cause::new(Kind::Timeout, "no answer in time")))
+        });
+        let now = clock::now();
+        let fault = answer.as_ref().err().map(|fault| fault.cause().kind);
+        let took = now.saturating_duration_since(began);
+        self.metrics.asked(operation, took, fault.map(Kind::index));
+        // A store that is full works.
+        let verdict =
+            Verdict { failure: fault.is_some_and(|kind| kind != Kind::Full), slow: false };
+        self.breaker.lock().record(&self.breaker_settings, permit, verdict, now, 0.0);
+        answer
+    }
+
+    /// Waits until the record may have changed, but not beyond `until`. Nothing when too many wait
+    /// already.
+    pub async fn wait(&self, rid: Rid, until: Instant, waiters_max: usize) -> Option<()> {
+        let _place = Place::take(&self.waiting, waiters_max)?;
+        let here = self.claims.get(&rid).map(|claim| Arc::clone(&claim));
+        let settled = async {
+            match &here {
+                Some(here) => here.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        let until = until.min(clock::now() + LOOK);
+        let _ = clock::until(until, async {
+            tokio::select! {
+                () = settled => {}
+                () = self.store.changed(rid) => {}
+            }
+        })
+        .await;
+        Some(())
+    }
+
+    /// What the store remembers of itself, as of some seconds ago at most.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn birth(&self, by: Instant) -> Result<Birth, Fault> {
+        let known = *self.birth.lock();
+        let now = clock::now();
+        if let Some((mut birth, at)) = known
+            && now.saturating_duration_since(at) < BIRTH_KEPT
+        {
+            let since = now.saturating_duration_since(at).as_millis();
+            birth.now = birth.now.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
+            return Ok(birth);
+        }
+        let birth = self.ask(Operation::Peek, by, || self.store.birth(by)).await?;
+        *self.birth.lock() = Some((birth, clock::now()));
+        Ok(birth)
+    }
+
+    /// The record itself, for operators.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn read(&self, rid: Rid, by: Instant) -> Result<Seen, Fault> {
+        self.store.read(rid, by).await
+    }
+
+    /// Some records, for operators.
+    ///
+    /// # Errors
+    /// Why the store did not say.
+    pub async fn list(&self, wanted: Wanted, by: Instant) -> Result<Page, Fault> {
+        self.store.list(wanted, by).await
+    }
+
+    /// A change by an operator.
+    ///
+    /// # Errors
+    /// Why it was not made, or that it is not known whether it was.
+    pub async fn settle(&self, rid: Rid, settle: Settle, by: Instant) -> Result<Settled, Fault> {
+        let settled = self.store.settle(rid, settle, by).await;
+        self.tell(rid);
+        settled
+    }
+
+    /// What the store promises.
+    #[must_use]
+    pub fn guarantee(&self) -> Guarantee {
+        self.store.guarantee()
+    }
+
+    /// How the store is doing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    /// Brings the store's gauges up to this moment.
+    pub fn measure(&self) {
+        let health = self.store.health();
+        let metrics = &self.metrics;
+        let level = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        metrics.ready.set(usize::from(health.ready));
+        metrics.bytes.set(level(health.bytes));
+        for (to, from) in metrics.entries.iter().zip(health.entries) {
+            to.set(level(from));
+        }
+        let own = [
+            health.bodies_shed,
+            health.tombstones_purged,
+            health.unknown_expired,
+            health.weak,
+            health.contested,
+        ];
+        for (to, from) in metrics.own.iter().zip(own) {
+            to.set(level(from));
+        }
+    }
+
+    /// How many claims of this process are not settled.
+    #[must_use]
+    pub fn at_work(&self) -> usize {
+        self.claims.len() + self.late.load(Ordering::Relaxed)
+    }
+
+    /// Wakes those that wait for a record.
+    fn tell(&self, rid: Rid) {
+        if let Some((_, waiting)) = self.claims.remove(&rid) {
+            waiting.notify_waiters();
+        }
+    }
+}
+
+/// One of a bounded number of places, given back on drop.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        if taken.fetch_add(1, Ordering::Relaxed) >= most {
+            taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(taken))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn ending() -> Cause {
+    Cause::new(Kind::Unavailable, "the process is ending")
+}
+
+const fn operation(settle: &Settle) -> Operation {
+    match settle {
+        Settle::Renew { .. } | Settle::Reassert { .. } => Operation::Renew,
+        Settle::Complete { .. } => Operation::Complete,
+        Settle::Release { .. } => Operation::Release,
+        Settle::Doubt { .. }
+        | Settle::Retryable { .. }
+        | Settle::Resolve { .. }
+        | Settle::Purge { .. } => Operation::Doubt,
+    }
+}
+
+/// When a store is left alone: half of at least ten questions in ten seconds failed. It is tried
+/// again soon, since its return must be noticed within seconds.
+fn breaker_settings() -> BreakerSettings {
+    BreakerSettings {
+        failure_ratio: Ratio::percent(50),
+        window: Period::from_secs(10),
+        min_requests: 10,
+        open: Period::from_millis(500),
+        open_max: Period::from_secs(2),
+        trials: 1,
+        ramp: Period::from_millis(0),
+        ..BreakerSettings::default()
+    }
+}
