@@ -213,11 +213,13 @@ pub const fn due(record: &Record) -> Millis {
     }
 }
 
-/// T12: a completed record without its answer's body and fields.
+/// T12: a completed record without its answer's body and fields; any other is left as it is.
 #[must_use]
 pub fn shed(mut record: Record) -> Record {
-    record.state = State::Tombstone;
-    record.answer = record.answer.map(|answer| Stored::bare(answer.status));
+    if record.state == State::Completed {
+        record.state = State::Tombstone;
+        record.answer = record.answer.map(|answer| Stored::bare(answer.status));
+    }
     record
 }
 
@@ -287,6 +289,7 @@ fn found(record: &Record, state: State, asked: &Fingerprint, now: Millis) -> Opt
 /// A request wants to be sent (T1, T8, T9).
 #[must_use]
 pub fn claim(entry: &Entry, claim: &Claim, around: &Around) -> (Change, Claimed) {
+    let around = &after(entry, around);
     let keep = |answer| (Change::Keep, answer);
     let (record, state) = match present(entry, around) {
         Err(()) => return keep(Claimed::Found(UNREADABLE)),
@@ -318,6 +321,14 @@ pub fn claim(entry: &Entry, claim: &Claim, around: &Around) -> (Change, Claimed)
     }
 }
 
+/// What is over was there all the same: fences rise over the end of a record too, also when the
+/// store's own source of them has gone back.
+fn after(entry: &Entry, around: &Around) -> Around {
+    let Entry::Record(record) = entry else { return *around };
+    let least = Fence(record.claimant.fence.0.saturating_add(1));
+    Around { next_fence: around.next_fence.max(least), ..*around }
+}
+
 fn may_redispatch(record: &Record, claim: &Claim, around: &Around) -> bool {
     // A lease that lies in a future beyond all leases was written before the clock went back.
     let left = record.lease_until.saturating_sub(around.now);
@@ -331,8 +342,7 @@ fn may_redispatch(record: &Record, claim: &Claim, around: &Around) -> bool {
 }
 
 fn acquire(claim: &Claim, around: &Around, before: Option<&Record>) -> (Change, Claimed) {
-    let least = before.map_or(0, |record| record.claimant.fence.0.saturating_add(1));
-    let fence = Fence(around.next_fence.0.max(least));
+    let fence = around.next_fence;
     let attempt = before.map_or(1, |record| record.attempts.saturating_add(1));
     let first_seen = before.map_or(around.now, |record| record.first_seen);
     let by = Claimant {

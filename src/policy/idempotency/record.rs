@@ -49,7 +49,7 @@ pub struct Owner {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Principal(pub [u8; 8]);
 
-/// Who holds a record: all of it has to fit for a change.
+/// Who holds a record: fingerprint, nonce and fence have to fit for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimant {
     /// What was asked for.

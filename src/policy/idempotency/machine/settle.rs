@@ -267,7 +267,7 @@ fn resolve(
             (Change::Put(Box::new(record)), Settled::Done)
         }
         (Some((_, State::Unknown)), Resolution::NotExecuted) => (Change::Remove, Settled::Done),
-        (Some((record, State::Completed)), Resolution::Executed { status }) => {
+        (Some((record, State::Completed | State::Tombstone)), Resolution::Executed { status }) => {
             match &record.answer {
                 Some(answer) if *answer == Stored::bare(status) => (Change::Keep, Settled::Already),
                 _ => fenced(record),

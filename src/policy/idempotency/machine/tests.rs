@@ -1,5 +1,9 @@
 use super::*;
 
+mod properties;
+mod refusals;
+mod transitions;
+
 const RETENTION: Retention = Retention { body: 1_000, key: 3_000, unknown: 9_000 };
 
 fn around(now: Millis) -> Around {
@@ -25,6 +29,12 @@ fn claimed(entry: &Entry, asked: &Claim, now: Millis) -> (Entry, Claimed) {
     (applied(entry, change), answer)
 }
 
+/// Settles, and gives the entry as it is written.
+fn settled(entry: &Entry, asked: &Settle, now: Millis) -> (Entry, Settled) {
+    let (change, answer) = settle(entry, asked, &around(now));
+    (applied(entry, change), answer)
+}
+
 fn applied(entry: &Entry, change: Change) -> Entry {
     match change {
         Change::Keep => entry.clone(),
@@ -33,48 +43,52 @@ fn applied(entry: &Entry, change: Change) -> Entry {
     }
 }
 
-#[test]
-fn t1_claims_what_is_absent() {
+/// A claim at 50, whose lease ends at 150, and who has it.
+fn in_flight() -> (Entry, Claimant) {
     let (entry, answer) = claimed(&Entry::Absent, &asked(1, 1), 50);
-    assert_eq!(answer, Claimed::Acquired { fence: Fence(50), attempt: 1, first_seen: 50 });
-    let Entry::Record(record) = entry else { panic!("written") };
-    assert_eq!((record.state, record.lease_until), (State::InFlight, 150));
+    assert!(matches!(answer, Claimed::Acquired { .. }));
+    let by = record(&entry).claimant;
+    (entry, by)
 }
 
-#[test]
-fn the_same_claim_sent_again_is_the_same_claim() {
-    let (entry, first) = claimed(&Entry::Absent, &asked(1, 1), 50);
-    let (again, second) = claimed(&entry, &asked(1, 1), 60);
-    assert_eq!((&entry, first), (&again, second));
-    let (_, other) = claimed(&entry, &asked(1, 2), 60);
-    assert_eq!(other, Claimed::Found(Found::InFlight { remaining: 90, first_seen: 50 }));
+#[track_caller]
+fn record(entry: &Entry) -> &Record {
+    let Entry::Record(record) = entry else { panic!("a record, not {entry:?}") };
+    record
 }
 
-#[test]
-fn another_request_is_never_told_that_it_is_in_progress() {
-    let (entry, _) = claimed(&Entry::Absent, &asked(1, 1), 50);
-    let (_, other) = claimed(&entry, &asked(2, 2), 60);
-    let mismatch = Found::Mismatch { state: State::InFlight, first_seen: 50 };
-    assert_eq!(other, Claimed::Found(mismatch));
+/// Where the entry stands; nothing when it is absent or over.
+fn state_of(entry: &Entry, now: Millis) -> Option<State> {
+    match entry {
+        Entry::Absent => None,
+        Entry::Unreadable => Some(State::Unknown),
+        Entry::Record(record) => match stands(record, now, None) {
+            Stands::In(state) => Some(state),
+            Stands::Over(_) => None,
+        },
+    }
 }
 
-#[test]
-fn t6_a_lease_that_ends_leaves_a_doubt_and_nobody_takes_it() {
-    let (entry, _) = claimed(&Entry::Absent, &asked(1, 1), 50);
-    let (same, answer) = claimed(&entry, &asked(1, 2), 150);
-    assert_eq!(same, entry);
-    assert!(matches!(
-        answer,
-        Claimed::Found(Found::Unknown { doubt: Doubt::OwnerLost, first_seen: 50, .. })
-    ));
+fn answer(status: u16) -> Stored {
+    let name = |name: &str| name.as_bytes().into();
+    Stored {
+        status,
+        indeterminate: false,
+        headers: vec![(name("location"), name("/orders/7"))],
+        body: Some(b"made".as_slice().into()),
+        trailers: Vec::new(),
+    }
 }
 
-#[test]
-fn t9_takes_over_only_after_the_grace() {
-    let unknowns = Unknowns::Redispatch { grace: 20 };
-    let (entry, _) = claimed(&Entry::Absent, &asked(1, 1), 50);
-    let next = Claim { unknowns, ..asked(1, 2) };
-    assert!(matches!(claimed(&entry, &next, 169).1, Claimed::Found(Found::Unknown { .. })));
-    let (_, answer) = claimed(&entry, &next, 170);
-    assert_eq!(answer, Claimed::Acquired { fence: Fence(170), attempt: 2, first_seen: 50 });
+fn complete(by: Claimant) -> Settle {
+    Settle::Complete { by, answer: answer(201), retention: RETENTION }
+}
+
+fn doubt(by: Claimant) -> Settle {
+    let doubt = Doubt::AnswerCut;
+    Settle::Doubt { by, doubt, observed_status: Some(200), retention: RETENTION }
+}
+
+fn resolve(expect: Fence, how: Resolution) -> Settle {
+    Settle::Resolve { expect, how, retention: RETENTION }
 }
