@@ -15,11 +15,11 @@ use http::header::{
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::policy::idempotency::problem::Code;
 use crate::proxy::headers::is_grpc;
 use crate::proxy::headers::names::{
     GRPC_MESSAGE, GRPC_PUSHBACK_MS, GRPC_STATUS, RATE_LIMIT, RATE_LIMIT_POLICY, REASON, SHED,
 };
-use crate::policy::idempotency::problem::Code;
 use crate::telemetry::reason::Reason;
 
 /// The shortest wait that a client is asked for: `Retry-After` knows whole seconds only.

@@ -13,20 +13,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Response};
+use http::Response;
 
 use self::asked::Asked;
-use self::said::{Became, Bypass, Said};
 use super::admission::{self, Held};
+use super::attempt::Tried;
 use super::body::Body;
 use super::context::Context;
 use super::error::Refusal;
 use super::pipeline::{self, Journey};
 use crate::clock;
+use crate::policy::idempotency::horizon::{self, Standing};
 use crate::policy::idempotency::machine::{Claim, Claimed, Found, Unknowns};
+use crate::policy::idempotency::outcome::{self, Action, Again, End};
 use crate::policy::idempotency::problem::Code;
-use crate::policy::idempotency::record::{Doubt, Nonce, Retention, State};
-use crate::policy::idempotency::settings::{OnConcurrent, OnStoreError, Settings, UnknownPolicy};
+use crate::policy::idempotency::record::{Doubt, Nonce};
+use crate::policy::idempotency::response::{Bypassed, Status};
+use crate::policy::idempotency::settings::{OnConcurrent, OnStoreError, Role, Settings, Unknown};
 use crate::records::ledger::{Ledger, Work, WorkTerms};
 use crate::records::{Fault, Kind};
 use crate::snapshot::keys::Keys;
@@ -34,11 +37,12 @@ use crate::snapshot::route::Route;
 use crate::telemetry::reason::Reason;
 
 mod asked;
+mod details;
 mod dispatch;
+mod evidence;
 mod originate;
 mod refuse;
 mod replay;
-pub mod said;
 
 pub use originate::mint;
 pub use refuse::Problem;
@@ -57,16 +61,15 @@ pub struct Keyed {
 impl Keyed {
     /// Nothing was sent yet by this claim.
     #[must_use]
-    pub const fn new(
-        keys: Arc<Keys>,
-        patience: Option<Instant>,
-        in_doubt: Option<Doubt>,
-    ) -> Self {
+    pub const fn new(keys: Arc<Keys>, patience: Option<Instant>, in_doubt: Option<Doubt>) -> Self {
         Self { patience, keys, in_doubt, end: None }
     }
 
     /// Learns how an attempt ended, and says whether it may be sent again in spite of its method.
     pub fn judge(&mut self, ctx: &Context, tried: &Tried) -> bool {
+        if self.keys.settings.role == Role::Originate {
+            return originate::judge(&self.keys, tried);
+        }
         let end = evidence::of_attempt(&self.keys, ctx.grpc, tried);
         let verdict = outcome::decide(&self.keys.settings, &end, self.in_doubt);
         self.end = Some(end);
@@ -101,6 +104,9 @@ impl Keyed {
     }
 }
 
+/// What a client is told whose route wants keys that tell when they were made.
+const NOT_TIME_BASED: &str = "The key has to be a UUID of version 7 or a ULID.";
+
 /// Whether a request is one that its route recognises by its key.
 #[must_use]
 pub fn covers<'a>(ctx: &Context, route: &'a Route) -> Option<&'a Arc<Keys>> {
@@ -115,7 +121,7 @@ enum Go {
     /// There is a record that answers it.
     Found(Found, Option<Duration>),
     /// It is sent without protection, and says so.
-    Bypass(Bypass),
+    Bypass(Bypassed),
 }
 
 /// Takes an admitted request of a covered method to its answer.
@@ -124,17 +130,19 @@ pub(super) async fn forward(mut ctx: Box<Context>, journey: Box<Journey>) -> Res
     let Some(keys) = route.keys.as_ref() else { return bypassed(ctx, journey, None).await };
     let asked = match asked::ask(&ctx, &journey, keys).await {
         Ok(Some(asked)) => asked,
-        Ok(None) => return bypassed(ctx, journey, Some(Bypass::NoKey)).await,
-        Err(problem) => return problem.answer(ctx, keys, None),
+        Ok(None) => return bypassed(ctx, journey, Some(Bypassed::NoKey)).await,
+        Err(problem) => return problem.answer(ctx, keys, None).await,
     };
     match go(&mut ctx, &journey, keys, &asked).await {
         Ok(Go::Work(work, held, now)) => {
             let under = dispatch::Under { keys: Arc::clone(keys), asked, work: *work, held };
             dispatch::run(ctx, journey, under, now).await
         }
-        Ok(Go::Found(found, waited)) => replay::answer(ctx, &route, keys, &asked, found, waited).await,
+        Ok(Go::Found(found, waited)) => {
+            replay::answer(ctx, &route, keys, &asked, found, waited).await
+        }
         Ok(Go::Bypass(why)) => bypassed(ctx, journey, Some(why)).await,
-        Err(problem) => problem.answer(ctx, keys, Some(&asked)),
+        Err(problem) => problem.answer(ctx, keys, Some(&asked)).await,
     }
 }
 
@@ -142,12 +150,13 @@ pub(super) async fn forward(mut ctx: Box<Context>, journey: Box<Journey>) -> Res
 async fn bypassed(
     mut ctx: Box<Context>,
     mut journey: Box<Journey>,
-    why: Option<Bypass>,
+    why: Option<Bypassed>,
 ) -> Response<Body> {
     let route = Arc::clone(&journey.route);
     if let (Some(keys), Some(why)) = (&route.keys, why) {
-        ctx.said = Some(keys.say(&Said::bypassed(why)));
-        keys.metrics.ended(Became::Bypassed(why).index());
+        let status = Status::Bypassed(why);
+        keys.metrics.ended(&status);
+        ctx.say(keys, &status);
     }
     let made = pipeline::exchange(&mut ctx, &mut journey).await;
     pipeline::conclude(ctx, journey, made).await
@@ -160,7 +169,7 @@ async fn go(
     keys: &Keys,
     asked: &Asked,
 ) -> Result<Go, Problem> {
-    let Some(ledger) = &keys.ledger else { return Ok(Go::Bypass(Bypass::Route)) };
+    let Some(ledger) = &keys.ledger else { return Ok(Go::Bypass(Bypassed::Route)) };
     let came = clock::now();
     let mut waited = None;
     loop {
@@ -169,8 +178,7 @@ async fn go(
             Err(fault) => return failed(&keys.settings, &fault),
             Ok(None) => {}
             Ok(Some(Found::Unknown { doubt, .. }))
-                if doubt != Doubt::Unreadable
-                    && keys.settings.unknown == UnknownPolicy::Redispatch => {}
+                if doubt != Doubt::Unreadable && keys.settings.unknown == Unknown::Redispatch => {}
             Ok(Some(found)) => match turn(ctx, keys, ledger, asked, &found, came).await {
                 Turn::Again => {
                     waited = Some(clock::now().saturating_duration_since(came));
@@ -258,15 +266,15 @@ async fn claim(
 ) -> Result<Claim, Problem> {
     let settings = &keys.settings;
     let terms = terms(ctx, settings);
-    let too_old = match asked.minted {
-        None => false,
-        Some(minted) => {
-            let by = clock::now() + *settings.claim_deadline;
-            // A store that cannot say what it remembers cannot say that it has nothing.
-            let birth = ledger.birth(by).await.map_err(|_| Code::StoreUnavailable)?;
-            settings.is_too_old(minted, birth.at, birth.now)
-        }
-    };
+    let by = clock::now() + *settings.claim_deadline;
+    // A store that cannot say what it remembers cannot say that it has nothing.
+    let birth = ledger.birth(by).await.map_err(|_| Code::StoreUnavailable)?;
+    let key_ttl = millis(*settings.key_ttl);
+    let key = asked.key.as_bytes();
+    let standing = horizon::standing(key, settings.stale_keys, birth.at, birth.now, key_ttl);
+    if standing == Standing::NotTimeBased {
+        return Err(Problem::new(Code::KeyInvalid).because(NOT_TIME_BASED));
+    }
     Ok(Claim {
         fingerprint: asked.fingerprint,
         owner: ledger.owner(),
@@ -275,12 +283,10 @@ async fn claim(
         lease: u64::try_from(terms.lease.as_millis()).unwrap_or(u64::MAX),
         retention: terms.retention,
         unknowns: match settings.unknown {
-            UnknownPolicy::Hold => Unknowns::Hold,
-            UnknownPolicy::Redispatch => {
-                Unknowns::Redispatch { grace: millis(*settings.takeover_grace) }
-            }
+            Unknown::Hold => Unknowns::Hold,
+            Unknown::Redispatch => Unknowns::Redispatch { grace: millis(*settings.takeover_grace) },
         },
-        too_old,
+        too_old: standing == Standing::TooOld,
     })
 }
 
@@ -301,14 +307,14 @@ fn failed(settings: &Settings, fault: &Fault) -> Result<Go, Problem> {
     }
     match settings.on_store_error {
         OnStoreError::Closed => Err(Code::StoreUnavailable.into()),
-        OnStoreError::Open => Ok(Go::Bypass(Bypass::StoreUnavailable)),
+        OnStoreError::Open => Ok(Go::Bypass(Bypassed::StoreUnavailable)),
     }
 }
 
 fn full(settings: &Settings) -> Result<Go, Problem> {
     match settings.on_store_error {
         OnStoreError::Closed => Err(Code::StoreFull.into()),
-        OnStoreError::Open => Ok(Go::Bypass(Bypass::StoreFull)),
+        OnStoreError::Open => Ok(Go::Bypass(Bypassed::StoreFull)),
     }
 }
 

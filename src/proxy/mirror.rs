@@ -137,10 +137,15 @@ impl Copy {
         let mut own = OwnFields::default();
         own.set(&MIRROR, HeaderValue::from_static("1"));
         write_deadline(&mut own, outbound.headers(), total, ctx.grpc);
+        let mut headers = outbound.headers().clone();
+        if let Some(keys) = &route.keys {
+            // A copy is no second sending of the operation.
+            headers.remove(&keys.key_header);
+        }
         Ok(Self {
             method: outbound.method().clone(),
             uri: outbound.uri().clone(),
-            headers: outbound.headers().clone(),
+            headers,
             own,
             body,
             upstream: Arc::clone(upstream),

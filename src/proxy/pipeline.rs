@@ -194,7 +194,9 @@ pub(super) async fn attempts(
         let first = ctx.attempts == so_far.before;
         let tried = match way.route.hedging {
             // Aside, so that the common way does not hold two attempts.
-            Some(_) if first && ctx.keyed.is_none() => Box::pin(hedge::run(ctx, way, limit, now)).await,
+            Some(_) if first && ctx.keyed.is_none() => {
+                Box::pin(hedge::run(ctx, way, limit, now)).await
+            }
             _ => attempt::run(ctx, way, limit, now).await,
         };
         let tried = match tried {

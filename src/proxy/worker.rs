@@ -63,7 +63,13 @@ impl Worker {
     /// A worker without connections.
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, metrics: Arc<WorkerMetrics>) -> Self {
-        Self { proxy, pools: Rc::default(), metrics, aside: Rc::default(), lateness: RefCell::default() }
+        Self {
+            proxy,
+            pools: Rc::default(),
+            metrics,
+            aside: Rc::default(),
+            lateness: RefCell::default(),
+        }
     }
 
     /// Learns how late the thread's last timer fired.

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::codec::{Digests, Seal, digest_of};
+use super::codec::{Digests, NoRandomness, Seal, digest_of};
 use super::ledger::Ledger;
-use super::{Common, Kind, Store as _};
+use super::memory::Memory;
+use super::{Common, Kind, Store};
 use crate::config::store::Store as Settings;
 use crate::shared::Shared;
 use crate::telemetry::metrics::Metrics;
@@ -77,7 +78,8 @@ impl Registry {
             }
             let fault = |why: String| (name.clone(), why);
             let handle = inner.handle().map_err(|error| fault(error.to_string()))?;
-            let instance = *inner.instance.get_or_insert_with(|| fastrand_bytes());
+            let instance =
+                inner.instance().map_err(|_| fault("no randomness to be had".to_owned()))?;
             let ledger = open(name, settings, &handle, instance, metrics).map_err(fault)?;
             inner.stores.insert(name.clone(), Open { settings: settings.clone(), ledger });
         }
@@ -139,6 +141,17 @@ impl Registry {
 }
 
 impl Inner {
+    /// What names this process in records: drawn once.
+    fn instance(&mut self) -> Result<[u8; 16], NoRandomness> {
+        if let Some(instance) = self.instance {
+            return Ok(instance);
+        }
+        let mut instance = [0; 16];
+        SystemRandom::new().fill(&mut instance).map_err(|_| NoRandomness)?;
+        self.instance = Some(instance);
+        Ok(instance)
+    }
+
     /// The stores' thread, started for the first of them.
     fn handle(&mut self) -> std::io::Result<Handle> {
         if let Some(thread) = &self.thread {
@@ -167,13 +180,8 @@ fn open(
         instance,
     };
     let store: Arc<dyn Store> = if let Some(memory) = &settings.memory {
-        Memory::new(memory, common)
-    } else if let Some(embedded) = &settings.embedded {
-        Embedded::open(embedded, common)
-    } else if let Some(redis) = &settings.redis {
-        Redis::start(redis, common, handle)
-    } else if let Some(etcd) = &settings.etcd {
-        Etcd::start(etcd, common, handle)
+        let opened = Memory::open(memory, common.config);
+        Arc::new(opened.map_err(|_| "the system has no randomness to give".to_owned())?)
     } else {
         return Err("no kind of store is given".to_owned());
     };

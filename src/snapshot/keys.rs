@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 use crate::policy::idempotency::settings::{Peer, Role, Settings};
 use crate::records::codec::{Digests, digest_of};
 use crate::records::ledger::Ledger;
+use crate::records::registry::Registry;
 use crate::shared::Shared;
 use crate::telemetry::metrics::KeyedMetrics;
 
@@ -36,44 +37,68 @@ pub struct Keys {
 /// For how long it is believed that a peer recognises keys after it has said so.
 const BELIEVED: std::time::Duration = std::time::Duration::from_secs(300);
 
-impl Keys {
-    /// Compiles the settings of a route.
+/// The names of fields and methods that a route's settings speak of, compiled: all of them that can
+/// be wrong.
+#[derive(Clone)]
+pub struct Names {
+    key: HeaderName,
+    status: HeaderName,
+    fence: Option<HeaderName>,
+    fingerprint: Vec<HeaderName>,
+    methods: Vec<Method>,
+}
+
+impl Names {
+    /// Compiles the names.
     ///
     /// # Errors
     /// The key and what is wrong with it.
-    pub fn compile(
+    pub fn compile(settings: &Settings) -> Result<Self, (&'static str, String)> {
+        let covered = settings.fingerprint_headers.iter();
+        let mut fingerprint = covered
+            .map(|text| name("idempotency.fingerprint_headers", text))
+            .collect::<Result<Vec<_>, _>>()?;
+        fingerprint.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        fingerprint.dedup();
+        let method = |text: &String| {
+            let wrong = || format!("`{text}` is not the name of a method");
+            text.parse().map_err(|_| ("idempotency.methods", wrong()))
+        };
+        let fence = settings.fence_header.as_ref();
+        Ok(Self {
+            key: name("idempotency.key_header", &settings.key_header)?,
+            status: name("idempotency.status_header", &settings.status_header)?,
+            fence: fence.map(|text| name("idempotency.fence_header", text)).transpose()?,
+            fingerprint,
+            methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Keys {
+    /// The keys of a route; what was learned of its peer is taken over.
+    #[must_use]
+    pub fn new(
         settings: &Settings,
-        ledger: Option<Arc<Ledger>>,
-        digests: Digests,
+        names: Names,
+        stores: &Registry,
         metrics: Arc<KeyedMetrics>,
         known: Option<&Arc<Self>>,
-    ) -> Result<Self, (&'static str, String)> {
-        let mut fingerprint_headers = settings
-            .fingerprint_headers
-            .iter()
-            .map(|text| name("fingerprint_headers", text))
-            .collect::<Result<Vec<_>, _>>()?;
-        fingerprint_headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        fingerprint_headers.dedup();
-        let method = |text: &String| {
-            text.parse().map_err(|_| ("methods", format!("`{text}` is not the name of a method")))
-        };
-        Ok(Self {
-            key_header: name("key_header", &settings.key_header)?,
-            status_header: name("status_header", &settings.status_header)?,
-            fence_header: settings
-                .fence_header
-                .as_ref()
-                .map(|text| name("fence_header", text))
-                .transpose()?,
-            fingerprint_headers,
-            methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
+    ) -> Self {
+        let Names { key, status, fence, fingerprint, methods } = names;
+        let store = settings.store.as_deref();
+        Self {
+            key_header: key,
+            status_header: status,
+            fence_header: fence,
+            fingerprint_headers: fingerprint,
+            methods,
             enforcing: known.map_or_else(Arc::default, |known| Arc::clone(&known.enforcing)),
+            ledger: store.and_then(|store| stores.get(store)),
+            digests: store.map_or_else(Digests::default, |store| stores.digests(store)),
             settings: settings.clone(),
-            ledger,
-            digests,
             metrics,
-        })
+        }
     }
 
     /// Whether requests of this method are recognised by their keys here, or get one.

@@ -29,6 +29,7 @@ use self::route::{Around, Changes, Route};
 use crate::config::listener::Listener;
 use crate::config::problem::Place;
 use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
+use crate::records::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{State, Upstream, keeper};
 
@@ -65,6 +66,7 @@ impl Snapshot {
         loaded: Loaded,
         previous: Option<&Self>,
         metrics: &Metrics,
+        stores: &Registry,
     ) -> Result<Self, Vec<Problem>> {
         let Loaded { config, source, hash, secrets } = loaded;
         // All that can fail comes first: from here on the running proxy's state is touched.
@@ -87,7 +89,7 @@ impl Snapshot {
             .collect();
         let route = |(settings, changes): (&config::route::Route, Changes)| {
             let known = known.get(settings.name.as_str()).copied();
-            let around = Around { upstreams: &upstreams, importance: &importance, metrics };
+            let around = Around { upstreams: &upstreams, importance: &importance, metrics, stores };
             Arc::new(Route::new(settings, changes, known, &around))
         };
         let routes: Vec<_> = config.routes.iter().zip(changes).map(route).collect();
@@ -120,6 +122,9 @@ impl Snapshot {
                 metrics.forget_route(&route.name);
                 continue;
             };
+            if new.keys.is_none() {
+                metrics.forget_keyed(&route.name);
+            }
             if new.learning.is_none() {
                 metrics.forget_learned(&route.name);
             }

@@ -136,6 +136,8 @@ pub enum Unstored {
 pub enum Bypassed {
     /// The route does not cover it.
     Route,
+    /// It has no key, and the route asks for none.
+    NoKey,
     /// The store cannot be reached, and the route goes on without.
     StoreUnavailable,
     /// The store is full, and the route goes on without.
@@ -171,13 +173,14 @@ impl Unstored {
 
 impl Bypassed {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Route, Self::StoreUnavailable, Self::StoreFull];
+    pub const ALL: [Self; 4] = [Self::Route, Self::NoKey, Self::StoreUnavailable, Self::StoreFull];
 
     /// The token in the field, and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
+            Self::NoKey => "no-key",
             Self::StoreUnavailable => "store-unavailable",
             Self::StoreFull => "store-full",
         }

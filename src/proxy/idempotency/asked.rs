@@ -3,11 +3,10 @@
 use http::{HeaderMap, HeaderName};
 
 use super::refuse::Problem;
-use crate::policy::idempotency::age;
-use crate::policy::idempotency::key::{self, Key};
+use crate::policy::idempotency::key::Key;
 use crate::policy::idempotency::problem::Code;
-use crate::policy::idempotency::record::{Fingerprint, Millis, Principal, Rid};
-use crate::policy::idempotency::settings::{Fingerprints, Source, StaleKeys};
+use crate::policy::idempotency::record::{Fingerprint, Principal, Rid};
+use crate::policy::idempotency::settings::{Fingerprints, Source};
 use crate::proxy::context::Context;
 use crate::proxy::error::Refusal;
 use crate::proxy::outbound::{Outbound, Ungathered};
@@ -25,6 +24,7 @@ const OF_CERTIFICATE: u8 = 3;
 const NOBODY: u8 = 4;
 
 /// A request under a key.
+#[derive(Clone)]
 pub struct Asked {
     /// The name of its record.
     pub rid: Rid,
@@ -32,15 +32,13 @@ pub struct Asked {
     pub fingerprint: Fingerprint,
     /// Whose it is.
     pub principal: Principal,
-    /// When its key was made, where the key tells.
-    pub minted: Option<Millis>,
     /// The key itself, for a probe; never logged, never stored.
     pub key: Key,
 }
 
 /// Reads the key and the principal, then the body, and makes the fingerprint. Nothing when there is
 /// no key and none is required.
-pub async fn ask(
+pub(super) async fn ask(
     ctx: &Context,
     journey: &Journey,
     keys: &Keys,
@@ -48,22 +46,18 @@ pub async fn ask(
     let settings = &keys.settings;
     let outbound = &journey.outbound;
     let values = outbound.headers().get_all(&keys.key_header);
-    let key = match key::parse(values.iter().map(http::HeaderValue::as_bytes)) {
-        Ok(key) => key,
-        Err(key::Fault::Missing) if !settings.required => return Ok(None),
-        Err(key::Fault::Missing) => return Err(Code::KeyMissing.into()),
-        Err(key::Fault::Invalid(why)) => return Err(Problem::new(Code::KeyInvalid).because(why)),
+    let key = match Key::parse(values.iter().map(http::HeaderValue::as_bytes)) {
+        Ok(Some(key)) => key,
+        Ok(None) if !settings.required => return Ok(None),
+        Ok(None) => return Err(Code::KeyMissing.into()),
+        Err(why) => return Err(Problem::new(Code::KeyInvalid).because(why.detail())),
     };
-    let minted = age::minted(key.as_bytes());
-    if minted.is_none() && settings.stale_keys == StaleKeys::RequireTimeBased {
-        return Err(Problem::new(Code::KeyInvalid).because("the key is no UUIDv7 or ULID"));
-    }
     let scope = scope(ctx, outbound.headers(), &settings.scope)
         .ok_or_else(|| Problem::new(Code::ScopeMissing))?;
     let fingerprint = fingerprint(outbound, keys).await?;
     let principal = principal(&scope);
     let rid = Rid(keys.rid(&scope, key.as_bytes()));
-    Ok(Some(Asked { rid, fingerprint, principal, minted, key }))
+    Ok(Some(Asked { rid, fingerprint, principal, key }))
 }
 
 /// The first of the sources that the request has.
@@ -83,7 +77,7 @@ fn scope(ctx: &Context, headers: &HeaderMap, sources: &[Source]) -> Option<Vec<u
             Some(tagged(OF_AUTHORIZATION, &digest_of(OF_AUTHORIZATION, &[value.as_bytes()])))
         }
         Source::MtlsSan => {
-            let name = ctx.peer.name()?;
+            let name = ctx.peer.name.as_deref()?;
             Some(tagged(OF_CERTIFICATE, name.as_bytes()))
         }
         Source::Nobody => Some(vec![NOBODY]),

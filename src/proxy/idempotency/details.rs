@@ -17,7 +17,7 @@ const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// The details of a status; `reason` is the proxy's own word for it.
 #[must_use]
-pub fn status(code: Code, message: &str, reason: &str, wait: Option<Duration>) -> String {
+pub(super) fn status(code: Code, message: &str, reason: &str, wait: Option<Duration>) -> String {
     let mut status = Message::default();
     status.number(1, u64::from(code.grpc()));
     status.bytes(2, message.as_bytes());

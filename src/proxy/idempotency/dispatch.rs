@@ -9,41 +9,44 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, HeaderValue, Response, Version, header};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::asked::Asked;
 use super::refuse::Problem;
-use super::said::{Became, Said, Unstored};
-use super::{Keyed, replay};
+use super::{Keyed, evidence, replay};
 use crate::clock;
 use crate::gate::{Fixed, Place};
 use crate::policy::idempotency::machine::Settled;
-use crate::policy::idempotency::outcome::{self, Action, Body as Kept, End, Grpc};
+use crate::policy::idempotency::outcome::{self, Action, Body as Kept, End};
 use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Doubt, Stored};
-use crate::policy::timeout;
+use crate::policy::idempotency::response::{Status, Unstored};
 use crate::proxy::admission::{self, Held};
 use crate::proxy::attempt::{Answer, Way};
-use crate::proxy::body::{AnswerBody, Body};
+use crate::proxy::body::{self, Body};
 use crate::proxy::context::Context;
 use crate::proxy::error::Refusal;
+use crate::proxy::headers::seen::Seen;
 use crate::proxy::headers::{hint, hop};
 use crate::proxy::mirror;
 use crate::proxy::pipeline::{self, Journey};
 use crate::records::Fault;
 use crate::records::ledger::Work;
 use crate::snapshot::keys::Keys;
-use crate::snapshot::route::Target;
+use crate::snapshot::route::Route;
 use crate::telemetry::reason::Reason;
 
 /// A request under a key is sent on connections that were in use within this time: of one that the
 /// upstream closed meanwhile it would not be known whether the request was read.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
+/// How long a piece of an answer is waited for on a route that is not there any more.
+const IDLE_DEFAULT: Duration = Duration::from_secs(300);
+
 /// What a claimed request is sent under.
-pub struct Under {
+pub(super) struct Under {
     /// Its route's keys.
     pub keys: Arc<Keys>,
     /// Who it is.
@@ -96,37 +99,72 @@ pub(super) async fn run(
         None => Ok(answered.await),
     };
     let Ok(received) = received else {
-        return Problem::new(Code::ResponseTimeout).with(Reason::Deadline).answer(
-            ctx,
-            &keys,
-            Some(&asked),
-        );
+        let problem = Problem::new(Code::ResponseTimeout).with(Reason::Deadline);
+        return problem.answer(ctx, &keys, Some(&asked)).await;
     };
     // The task ends early only when the process does.
     let Ok((done, aside, journey)) = received else {
-        return Problem::new(Code::OutcomeUnknown).with(Reason::UpstreamReset).answer(
-            ctx,
-            &keys,
-            Some(&asked),
-        );
+        let problem = Problem::new(Code::OutcomeUnknown).with(Reason::UpstreamReset);
+        return problem.answer(ctx, &keys, Some(&asked)).await;
     };
     ctx.learn_of(*aside);
     match done {
         Done::Whole(whole, became) => {
-            ctx.said = Some(keys.say(&Said::executed(became, attempt)));
-            keys.metrics.ended(became.index());
-            deliver(ctx, &journey, whole)
+            became.say(&mut ctx, &keys, attempt);
+            deliver(ctx, &journey.route, whole)
         }
         Done::Streams(answer, before, bulkhead, became) => {
-            ctx.said = Some(keys.say(&Said::executed(became, attempt)));
-            keys.metrics.ended(became.index());
+            became.say(&mut ctx, &keys, attempt);
             let response = pipeline::reply(ctx, journey, *answer, bulkhead);
             response.map(|body| body.preceded_by(before))
         }
         Done::Failed(refusal, code) => {
-            Problem::of(*refusal, code).answer(ctx, &keys, Some(&asked))
+            let problem = Problem::new(code).with(refusal.reason);
+            problem.answer(ctx, &keys, Some(&asked)).await
         }
     }
+}
+
+/// What became of an answer: whether it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Became {
+    /// It is.
+    Stored,
+    /// It is not.
+    Not(Unstored),
+}
+
+impl Became {
+    /// Lets the client's answer say so, and counts it.
+    fn say(self, ctx: &mut Context, keys: &Keys, attempt: u32) {
+        let status = match self {
+            Self::Stored => Status::Executed { attempt },
+            Self::Not(why) => Status::Unstored(why),
+        };
+        keys.metrics.ended(&status);
+        ctx.say(keys, &status);
+    }
+}
+
+/// The upstream's answer as it goes to the client that sent the request.
+fn deliver(mut ctx: Box<Context>, route: &Route, whole: Whole) -> Response<Body> {
+    let Whole { head, pieces, trailers } = whole;
+    let mut response = Response::from_parts(head, ());
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    ctx.status = Some(response.status().as_u16());
+    let code = hint::grpc_status(response.headers());
+    let code = code.or_else(|| trailers.as_ref().and_then(hint::grpc_status));
+    ctx.grpc_status = code.filter(|_| ctx.grpc);
+    let fields = Seen::of(response.headers()).fields;
+    let headers = response.headers_mut();
+    hop::strip_hop_by_hop(headers, fields);
+    let length = pieces.iter().map(Bytes::len).sum::<usize>();
+    if !replay::has_no_body(response.status()) && trailers.is_none() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    pipeline::dress(&ctx, route, response.headers_mut(), version);
+    let body = body::Whole { pieces: pieces.into(), trailers };
+    response.map(|()| Body::Whole(Box::new(body), ctx))
 }
 
 /// What is known of the key when the sending begins.
@@ -145,12 +183,12 @@ fn prepare(journey: &mut Journey, keys: &Keys, work: &Work) {
     outbound.prefer_fresh(IDLE_MAX);
     let headers = outbound.headers_mut();
     // What is stored is given to clients that take other codings.
-    headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if keys.settings.strip_key {
         headers.remove(&keys.key_header);
     }
     if let Some(name) = &keys.fence_header {
-        headers.insert(name, header::HeaderValue::from(work.fence()));
+        headers.insert(name, HeaderValue::from(work.fence()));
     }
 }
 
@@ -198,7 +236,7 @@ impl Settling<'_> {
         let (end, earlier) = self.ctx.keyed.as_ref().map_or((End::Lost, None), |k| k.failed());
         let verdict = outcome::decide(&self.keys.settings, &end, earlier);
         match self.settle(verdict.action, None, Stored::bare(0)).await {
-            Became::Released => Done::Failed(refusal, Code::NotExecuted),
+            Became::Not(Unstored::Released) => Done::Failed(refusal, Code::NotExecuted),
             _ => Done::Failed(refusal, Code::OutcomeUnknown),
         }
     }
@@ -240,7 +278,8 @@ impl Settling<'_> {
 
     /// How long the next piece of the answer is waited for.
     fn patience(&self) -> Instant {
-        let idle = self.ctx.route.as_ref().map_or(IDLE_MAX, |route| *route.settings.timeouts.idle);
+        let idle =
+            self.ctx.route.as_ref().map_or(IDLE_DEFAULT, |route| *route.settings.timeouts.idle);
         let by = clock::now() + idle;
         let patience = self.ctx.keyed.as_ref().and_then(|keyed| keyed.patience);
         patience.map_or(by, |patience| patience.min(by))
@@ -248,7 +287,8 @@ impl Settling<'_> {
 
     /// The answer broke off before it was whole.
     async fn cut(self, head: &http::response::Parts) -> Done {
-        let end = End::Cut(evidence(self.keys, self.ctx, head, None, Kept::Whole));
+        let end =
+            End::Cut(evidence::of_answer(self.keys, self.ctx.grpc, head.into(), None, Kept::Whole));
         let verdict = outcome::decide(&self.keys.settings, &end, self.earlier());
         self.settle(verdict.action, Some(head.status.as_u16()), Stored::bare(0)).await;
         Done::Failed(Reason::UpstreamCut.into(), Code::OutcomeUnknown)
@@ -257,15 +297,21 @@ impl Settling<'_> {
     /// The answer is all there.
     async fn whole(self, whole: &Whole) -> Became {
         let Whole { head, pieces, trailers } = whole;
-        let stored = stored(self.keys, head, pieces, trailers.as_ref());
+        let stored = evidence::stored(self.keys, head, pieces, trailers.as_ref());
         let kept = if stored.is_some() { Kept::Whole } else { Kept::TooLarge };
-        let end = End::Answered(evidence(self.keys, self.ctx, head, trailers.as_ref(), kept));
+        let end = End::Answered(evidence::of_answer(
+            self.keys,
+            self.ctx.grpc,
+            head.into(),
+            trailers.as_ref(),
+            kept,
+        ));
         let verdict = outcome::decide(&self.keys.settings, &end, self.earlier());
         let status = head.status.as_u16();
         let stored = stored.unwrap_or_else(|| Stored::bare(status));
         let became = self.settle(verdict.action, Some(status), stored).await;
         match became {
-            Became::Executed if kept == Kept::TooLarge => Became::Unstored(Unstored::TooLarge),
+            Became::Stored if kept == Kept::TooLarge => Became::Not(Unstored::TooLarge),
             became => became,
         }
     }
@@ -281,11 +327,17 @@ impl Settling<'_> {
     ) -> Done {
         let why = if kept == Kept::Streaming { Unstored::Streaming } else { Unstored::TooLarge };
         let (head, body) = answer.response.into_parts();
-        let end = End::Answered(evidence(self.keys, self.ctx, &head, None, kept));
+        let end = End::Answered(evidence::of_answer(
+            self.keys,
+            self.ctx.grpc,
+            (&head).into(),
+            None,
+            kept,
+        ));
         let verdict = outcome::decide(&self.keys.settings, &end, self.earlier());
         let status = head.status.as_u16();
         let became = match self.settle(verdict.action, Some(status), Stored::bare(status)).await {
-            Became::Executed => Became::Unstored(why),
+            Became::Stored => Became::Not(why),
             became => became,
         };
         let answer = Answer { response: Response::from_parts(head, body), ..answer };
@@ -303,15 +355,15 @@ impl Settling<'_> {
         let noted = match action {
             Action::Release | Action::Bypass => {
                 work.release().await;
-                return Became::Released;
+                return Became::Not(Unstored::Released);
             }
             Action::Store { indeterminate } => {
                 let committed = work.complete(Stored { indeterminate, ..answer }).await;
-                return stored_or(committed, Became::Executed);
+                return stored_or(committed, Became::Stored);
             }
             Action::StoreBare { indeterminate } => {
                 let bare = Stored { indeterminate, ..Stored::bare(answer.status) };
-                return stored_or(work.complete(bare).await, Became::Executed);
+                return stored_or(work.complete(bare).await, Became::Stored);
             }
             // Stays only where a result is still waited for, and here none is.
             Action::Stay => work.doubt(Doubt::Timeout, observed).await,
@@ -327,7 +379,7 @@ impl Settling<'_> {
         if let Err(fault) = noted {
             tracing::warn!(%fault, "a doubt could not be noted in time; its lease will end");
         }
-        Became::Unstored(Unstored::OutcomeUnknown)
+        Became::Not(Unstored::OutcomeUnknown)
     }
 }
 
@@ -336,42 +388,11 @@ impl Settling<'_> {
 fn stored_or(committed: Result<Settled, Fault>, became: Became) -> Became {
     match committed {
         Ok(Settled::Done | Settled::Already | Settled::Reasserted) => became,
-        Ok(Settled::Fenced { .. }) => Became::Unstored(Unstored::Fenced),
+        Ok(Settled::Fenced { .. }) => Became::Not(Unstored::Fenced),
         Err(fault) => {
             tracing::warn!(%fault, "a result could not be committed in time");
-            Became::Unstored(Unstored::StoreUnavailable)
+            Became::Not(Unstored::StoreUnavailable)
         }
-    }
-}
-
-/// What an answer says, as far as it decides.
-fn evidence(
-    keys: &Keys,
-    ctx: &Context,
-    head: &http::response::Parts,
-    trailers: Option<&HeaderMap>,
-    body: Kept,
-) -> outcome::Answer {
-    let headers = &head.headers;
-    let code = hint::grpc_status(headers).or_else(|| trailers.and_then(hint::grpc_status));
-    let grpc = match (ctx.grpc, code) {
-        (false, _) => Grpc::No,
-        (true, Some(code)) => Grpc::Status(code),
-        // Of a call that goes on the status is still to come.
-        (true, None) if body != Kept::Whole => Grpc::No,
-        (true, None) => Grpc::Missing,
-    };
-    let status = head.status.as_u16();
-    let field = |name: &str| headers.get(name).map(http::HeaderValue::as_bytes);
-    let conflict = &keys.settings.upstream_conflict;
-    outcome::Answer {
-        status,
-        grpc,
-        application: field(outcome::APPLICATION_FIELD).and_then(outcome::Application::parse),
-        retry_after: headers.contains_key(header::RETRY_AFTER),
-        conflict: conflict.as_ref().is_some_and(|conflict| conflict.matches(status, field)),
-        no_store: directives(headers).no_store,
-        body,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::policy::idempotency::fresh;
 use crate::policy::idempotency::response::{self, Heard};
 use crate::policy::idempotency::settings::Role;
+use crate::proxy::attempt::Tried;
 use crate::proxy::context::Context;
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
@@ -37,8 +38,16 @@ pub fn mint(ctx: &mut Context, route: &Route, headers: &mut HeaderMap) {
     ctx.keyed = Some(Box::new(Keyed::new(Arc::clone(keys), None, None)));
 }
 
+/// Whether an attempt may be sent again in spite of its method: the peer recognises the key.
+pub(super) fn judge(keys: &Keys, tried: &Tried) -> bool {
+    if let Ok(answer) = &tried.answer {
+        hear(keys, answer.response.headers());
+    }
+    keys.peer_enforces(tried.at)
+}
+
 /// Learns from an answer whether the peer recognises keys.
-pub fn hear(keys: &Keys, headers: &HeaderMap) {
+fn hear(keys: &Keys, headers: &HeaderMap) {
     let Some(value) = headers.get(&keys.status_header) else { return };
     match response::heard(value.as_bytes()) {
         Some(Heard::Answered | Heard::Rejected(_)) => {

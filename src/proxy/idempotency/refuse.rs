@@ -78,12 +78,8 @@ impl Problem {
     /// A problem by its code alone.
     #[must_use]
     pub const fn new(code: Code) -> Self {
-        let known = Known {
-            state: None,
-            first_seen: None,
-            observed_status: None,
-            original_status: None,
-        };
+        let known =
+            Known { state: None, first_seen: None, observed_status: None, original_status: None };
         Self { code, reason: None, why: None, wait: None, known, other: None }
     }
 
@@ -177,12 +173,7 @@ impl Problem {
     }
 
     /// The problem document.
-    fn document(
-        &self,
-        keys: &Keys,
-        reason: Reason,
-        reference: Option<String>,
-    ) -> Response<Bytes> {
+    fn document(&self, keys: &Keys, reason: Reason, reference: Option<String>) -> Response<Bytes> {
         let code = self.code;
         // What has no status of its own is an answer that was cut off, and was not begun here.
         let of_cause = match reason.status() {

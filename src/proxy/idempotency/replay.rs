@@ -108,7 +108,8 @@ pub(super) fn has_no_body(status: StatusCode) -> bool {
 fn map(fields: &[Field]) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len() + 4);
     for (name, value) in fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
         {
             map.append(name, value);
         }
