@@ -26,6 +26,7 @@ use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled
 use crate::policy::idempotency::record::{Entry, Fingerprint, Millis, Rid, State};
 
 pub mod codec;
+pub mod embedded;
 mod local;
 pub mod memory;
 
