@@ -27,6 +27,7 @@ use crate::policy::idempotency::record::{Entry, Fingerprint, Millis, Rid, State}
 
 pub mod codec;
 pub mod ledger;
+pub mod embedded;
 mod local;
 pub mod memory;
 pub mod registry;
