@@ -26,6 +26,8 @@ use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled
 use crate::policy::idempotency::record::{Entry, Fingerprint, Millis, Rid, State};
 
 pub mod codec;
+mod local;
+pub mod memory;
 pub mod redis;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
