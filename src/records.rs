@@ -32,6 +32,7 @@ mod local;
 pub mod memory;
 pub mod registry;
 pub mod redis;
+pub mod etcd;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.
