@@ -28,6 +28,8 @@ use crate::upstream::resolve::Resolver;
 const FIRST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often the drain looks whether connections are left.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long results that are being committed may take.
+const LAST_RESULTS: Duration = Duration::from_secs(5);
 /// How long the access log may take to write its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -205,6 +207,7 @@ impl App {
         }
         drop(self.control_end);
         let _ = self.control.join();
+        self.proxy.stores.close(clock::now() + LAST_RESULTS, clock::now);
         if !self.proxy.access_log.close(LAST_LINES) {
             tracing::warn!("the last lines of the access log are lost");
         }

@@ -3,6 +3,7 @@
 use crate::config::{self, Environment, Problem};
 use crate::policy::retry::Suppressed;
 use crate::proxy::site::Site;
+use crate::records::registry::Registry;
 use crate::snapshot::{Snapshot, problem};
 use crate::telemetry::metrics::Metrics;
 
@@ -19,7 +20,9 @@ pub fn check(text: &str, environment: &dyn Environment) -> Result<String, Vec<Pr
             problems.push(problem(&loaded.source, &path, message));
         }
     }
-    match Snapshot::compile(loaded, None, &Metrics::new(Suppressed::NAMES)) {
+    // No store is opened for a look at the file.
+    let (metrics, stores) = (Metrics::new(Suppressed::NAMES), Registry::default());
+    match Snapshot::compile(loaded, None, &metrics, &stores) {
         Ok(snapshot) if problems.is_empty() => {
             let count = |number: usize, one: &str| {
                 format!("{number} {one}{}", if number == 1 { "" } else { "s" })

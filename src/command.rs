@@ -100,8 +100,10 @@ pub(crate) fn check(file: &Path) -> ExitCode {
 /// Explains a request under a file.
 pub(crate) fn explain(file: &Path, asked: &Asked, json: bool) -> ExitCode {
     let Ok(text) = read(file) else { return NOT_VALID.into() };
-    let snapshot = config::read(&text, &ProcessEnvironment)
-        .and_then(|loaded| Snapshot::compile(loaded, None, &Metrics::new(Suppressed::NAMES)));
+    let snapshot = config::read(&text, &ProcessEnvironment).and_then(|loaded| {
+        let (metrics, stores) = (Metrics::new(Suppressed::NAMES), Registry::default());
+        Snapshot::compile(loaded, None, &metrics, &stores)
+    });
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
         Err(problems) => {

@@ -27,6 +27,9 @@ use crate::policy::idempotency::record::{Entry, Fingerprint, Millis, Rid, State}
 
 pub mod codec;
 pub mod ledger;
+mod local;
+pub mod memory;
+pub mod registry;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.
@@ -167,6 +170,20 @@ impl Kind {
         Self::Io,
         Self::Unfit,
         Self::Protocol,
+    ];
+
+    /// Their names, in the same order.
+    pub const NAMES: [&str; Self::ALL.len()] = [
+        Self::Unreachable.name(),
+        Self::Timeout.name(),
+        Self::ConnectionLost.name(),
+        Self::Busy.name(),
+        Self::Unavailable.name(),
+        Self::Replicas.name(),
+        Self::Full.name(),
+        Self::Io.name(),
+        Self::Unfit.name(),
+        Self::Protocol.name(),
     ];
 
     /// Its place in [`Kind::ALL`].

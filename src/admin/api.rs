@@ -152,7 +152,7 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
     match call {
         Call::Index => index(head),
         Call::Metrics => {
-            gauges::refresh(snapshot, now);
+            gauges::refresh(snapshot, &proxy.stores, now);
             Answer::text(CONTENT_TYPE, proxy.metrics.render())
         }
         Call::Alive => Answer::text(PLAIN, "alive\n".to_owned()),

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::records::registry::Registry;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 
 /// Sets every gauge that nothing else keeps.
-pub(super) fn refresh(snapshot: &Snapshot, now: Instant) {
+pub(super) fn refresh(snapshot: &Snapshot, stores: &Registry, now: Instant) {
+    stores.measure();
     for route in &snapshot.routes {
         for (_, circuit) in route.circuits() {
             circuit.measure(&route.settings.circuit_breaker, now);

@@ -55,8 +55,8 @@ pub struct Config {
     pub telemetry: telemetry::Telemetry,
     /// How the file is read again.
     pub reload: admin::Reload,
-    /// Where Idempotency-Key records live.
-    pub stores: Later,
+    /// Where Idempotency-Key records live, by name.
+    pub stores: BTreeMap<String, store::Store>,
     /// Where requests come in.
     pub listeners: Vec<listener::Listener>,
     /// Where requests go, by name.

@@ -8,7 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
 use super::fallback::Link;
-use crate::policy::{bulkhead, cache, circuit_breaker, hedge, mirror, rate_limit, retry, timeout};
+use crate::policy::{
+    bulkhead, cache, circuit_breaker, hedge, idempotency, mirror, rate_limit, retry, timeout,
+};
 
 /// One route: what it matches, where it goes, and its policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,9 +57,9 @@ pub struct Route {
     /// How many in a time.
     #[serde(default)]
     pub rate_limit: Option<rate_limit::Settings>,
-    /// Answer a repeated key from its record.
+    /// Execute each Idempotency-Key once, and answer a repeated one from its record.
     #[serde(default)]
-    pub idempotency: Later,
+    pub idempotency: Option<idempotency::Settings>,
     /// Keep the last good answers to GETs, for when the upstream fails.
     #[serde(default)]
     pub cache: Option<cache::Settings>,

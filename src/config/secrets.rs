@@ -1,5 +1,5 @@
-//! What is not printed back: values from outside, and the values of header fields that carry proof
-//! of identity.
+//! What is not printed back: values from outside, the values of header fields that carry proof of
+//! identity, and users with their passwords in addresses.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,10 +61,10 @@ impl Secrets {
         }
     }
 
-    /// The text with every value from outside masked.
+    /// The text with every value from outside masked, and every user in an address.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut text = without_users(text);
         for value in &self.values {
             if text.contains(value) {
                 text = text.replace(value, MASK);
@@ -101,6 +101,29 @@ impl Secrets {
             Value::Bool(_) | Value::Number(_) | Value::Tagged(_) => {}
         }
     }
+}
+
+/// The text with what stands before the `@` of addresses masked (RFC 3986, 3.2.1).
+fn without_users(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "/?#,\"'`<>".contains(c));
+        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                out.push_str(MASK);
+                out.push('@');
+                out.push_str(host);
+            }
+            None => out.push_str(authority),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn holds_substituted(node: &Node) -> bool {

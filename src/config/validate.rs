@@ -5,10 +5,12 @@
 //! reported, and what follows from it would only be noise.
 
 mod fallback;
+mod idempotency;
 mod listener;
 mod policy;
 mod priority;
 mod route;
+mod store;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +32,8 @@ pub const MAX_ROUTES: usize = 20_000;
 pub const MAX_UPSTREAMS: usize = 2_000;
 /// The most endpoints of one upstream: each choice may have to look at all of them.
 pub const MAX_ENDPOINTS: usize = 1_000;
+/// The most stores: each is a file, or connections, of its own, and a label of metrics.
+pub const MAX_STORES: usize = 16;
 /// The longest name of a listener, route or upstream, as each is a metric label.
 pub const MAX_NAME: usize = 64;
 
@@ -49,6 +53,7 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
     check.count("listeners", MAX_LISTENERS);
     check.count("routes", MAX_ROUTES);
     check.count("upstreams", MAX_UPSTREAMS);
+    check.count("stores", MAX_STORES);
     admin(&mut check, &config.admin);
     priority::check(&mut check, &"priorities", &config.priorities);
     runtime(&mut check, &config.runtime);
@@ -66,11 +71,13 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
         check.name(&at, name);
         upstream::check(&mut check, &at, one);
     }
+    store::check(&mut check, &config.stores);
     let routes = || sections.routes.iter().copied().zip(&config.routes);
     check.once("name", "routes", routes().map(|(i, r)| (i, &r.name)));
     for (index, one) in routes() {
         route::check(&mut check, &format_args!("routes[{index}]"), one, &names);
     }
+    idempotency::namespaces(&mut check, routes());
 }
 
 fn admin(check: &mut Check<'_>, admin: &Admin) {
@@ -99,6 +106,8 @@ type At<'a> = &'a dyn std::fmt::Display;
 pub(super) struct Names<'a> {
     pub(super) upstreams: HashSet<&'a str>,
     pub(super) listeners: HashSet<&'a str>,
+    /// Each store, and whether it has an `aead_key`.
+    pub(super) stores: HashMap<&'a str, bool>,
     pub(super) tiers: &'a [String],
 }
 
@@ -114,7 +123,12 @@ impl<'a> Names<'a> {
             Some(Kind::Scalar(scalar)) => Some(scalar.text.as_str()),
             _ => None,
         };
+        let stores = root.get("stores").map(super::tree::Node::entries).unwrap_or_default();
+        let sealed = |store: &super::tree::Node| {
+            store.get("aead_key").is_some_and(|key| key.kind != Kind::Null)
+        };
         Self {
+            stores: stores.iter().map(|(key, one)| (key.text.as_str(), sealed(one))).collect(),
             upstreams: upstreams.iter().map(|(key, _)| key.text.as_str()).collect(),
             listeners: listeners.iter().filter_map(name).collect(),
             tiers,
@@ -205,6 +219,19 @@ impl Check<'_> {
                 ),
             );
         }
+    }
+
+    /// Whether a setting was put in from outside.
+    fn substituted(&self, path: &str) -> bool {
+        let node = self.source.node(path).map(|node| &node.kind);
+        matches!(node, Some(Kind::Scalar(scalar)) if scalar.substituted)
+    }
+
+    /// The keys that a mapping has, but for those that are null.
+    fn written(&self, path: &str) -> Vec<String> {
+        let entries = self.source.node(path).map(super::tree::Node::entries).unwrap_or_default();
+        let given = entries.iter().filter(|(_, value)| value.kind != Kind::Null);
+        given.map(|(key, _)| key.text.clone()).collect()
     }
 
     /// The path of a key in a mapping, or of the short form that stands in its place.

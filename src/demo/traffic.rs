@@ -44,6 +44,16 @@ pub struct Rates {
     pub quotes: u32,
 }
 
+/// A number for each reason.
+#[derive(Clone, Copy, Debug)]
+struct Counts([u64; Reason::COUNT]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; Reason::COUNT])
+    }
+}
+
 /// What the clients saw.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -56,7 +66,7 @@ pub struct Board {
     /// Orders that were sent, each way.
     sent: AtomicU64,
     /// Answers of the sidecar's own, by the place of their reason in [`Reason::ALL`].
-    reasons: Shared<[u64; Reason::COUNT]>,
+    reasons: Shared<Counts>,
 }
 
 impl Board {
@@ -67,7 +77,7 @@ impl Board {
 
     /// The reasons of the sidecar's own answers, and how many there were of each.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
-        let counts = *self.reasons.lock();
+        let Counts(counts) = *self.reasons.lock();
         let all = Reason::ALL.iter().copied().zip(counts);
         all.filter(|(_, count)| *count > 0).collect()
     }
@@ -201,7 +211,7 @@ async fn ask(
     let answer = clock::until(sent + TIMEOUT, exchange).await.ok().and_then(Result::ok);
     let now = clock::now();
     if let Some(reason) = answer.as_ref().and_then(|answer| answer.reason)
-        && let Some(count) = board.reasons.lock().get_mut(reason.index())
+        && let Some(count) = board.reasons.lock().0.get_mut(reason.index())
     {
         *count += 1;
     }

@@ -9,7 +9,24 @@
 //! - [`machine`]: every transition of a record, T1 to T14; anything else is refused without
 //!   change. Stores keep records; whether a record may change is decided there alone.
 //!
-//! Not here: storage, hashing, header fields.
+//! - [`settings`]: what a route asks for.
+//! - [`key`], [`age`], [`horizon`], [`fresh`]: the key itself: how it is read, when it was made,
+//!   whether a store can still know it, and how one is made.
+//! - [`outcome`]: what the way in which an exchange ended says of the operation, D1 to D26.
+//! - [`response`]: what is kept of an answer, and what an answer says of its key.
+//! - [`problem`]: what a client is told that gets no answer of the upstream.
+//!
+//! Not here: storage, hashing, and the fields of any one HTTP library.
 
+pub mod age;
+pub mod fresh;
+pub mod horizon;
+pub mod key;
 pub mod machine;
+pub mod outcome;
+pub mod problem;
 pub mod record;
+pub mod response;
+pub mod settings;
+
+pub use settings::Settings;

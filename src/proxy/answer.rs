@@ -15,6 +15,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use crate::policy::idempotency::problem::Code;
 use crate::proxy::headers::is_grpc;
 use crate::proxy::headers::names::{
     GRPC_MESSAGE, GRPC_PUSHBACK_MS, GRPC_STATUS, RATE_LIMIT, RATE_LIMIT_POLICY, REASON, SHED,
@@ -114,13 +115,7 @@ pub fn local(
     headers.insert(REASON.clone(), HeaderValue::from_static(reason.as_str()));
     if is_refusal(reason) {
         headers.insert(SHED.clone(), HeaderValue::from_static("1"));
-        let wait = detail.retry_after.unwrap_or(WAIT_MIN).clamp(WAIT_MIN, WAIT_MAX);
-        let (name, value) = match kind {
-            AnswerKind::Http => (RETRY_AFTER, spread_seconds(wait, random)),
-            // What `Retry-After` is to HTTP clients, this is to gRPC's.
-            AnswerKind::Grpc => (GRPC_PUSHBACK_MS.clone(), spread_millis(wait, random)),
-        };
-        headers.insert(name, HeaderValue::from(value));
+        ask_to_wait(headers, kind, detail.retry_after.unwrap_or(WAIT_MIN), random);
     }
     if let Some(limit) = &detail.rate_limit {
         let RateLimitFields { quota, window, remaining, reset } = limit;
@@ -170,7 +165,21 @@ pub const fn is_refusal(reason: Reason) -> bool {
             | Reason::QueueTimeout
             | Reason::BulkheadFull
             | Reason::SelfProtection
+            | Reason::KeyQuota
+            | Reason::StoreUnavailable
+            | Reason::StoreFull
     )
+}
+
+/// The wait that a client is asked for, as `Retry-After` has it or gRPC's push-back.
+pub(super) fn ask_to_wait(headers: &mut HeaderMap, kind: AnswerKind, wait: Duration, random: f64) {
+    let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
+    let (name, value) = match kind {
+        AnswerKind::Http => (RETRY_AFTER, spread_seconds(wait, random)),
+        // What `Retry-After` is to HTTP clients, this is to gRPC's.
+        AnswerKind::Grpc => (GRPC_PUSHBACK_MS.clone(), spread_millis(wait, random)),
+    };
+    headers.insert(name, HeaderValue::from(value));
 }
 
 fn problem(reason: Reason, detail: &Detail<'_>) -> Response<Bytes> {
@@ -223,6 +232,17 @@ pub const fn grpc_code(reason: Reason) -> u16 {
     const UNAVAILABLE: u16 = 14;
     const CANCELLED: u16 = 1;
     match reason {
+        Reason::KeyMissing => Code::KeyMissing.grpc(),
+        Reason::KeyInvalid => Code::KeyInvalid.grpc(),
+        Reason::ScopeMissing => Code::ScopeMissing.grpc(),
+        Reason::KeyInProgress => Code::InProgress.grpc(),
+        Reason::OutcomeUnknown => Code::OutcomeUnknown.grpc(),
+        Reason::ResultUnavailable => Code::ResultUnavailable.grpc(),
+        Reason::KeyExpired => Code::KeyExpired.grpc(),
+        Reason::KeyReused => Code::KeyReused.grpc(),
+        Reason::KeyQuota => Code::Quota.grpc(),
+        Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
+        Reason::StoreFull => Code::StoreFull.grpc(),
         Reason::BadRequest => INTERNAL,
         Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
@@ -250,7 +270,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
 
 /// Encodes a gRPC status message: every byte of its UTF-8 but visible ASCII, space included and `%`
 /// excepted, is written as `%XX`.
-fn percent_encode(text: &str) -> String {
+pub(super) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         match b {

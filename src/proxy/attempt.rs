@@ -166,7 +166,10 @@ pub fn prepare<'a>(
 ) -> Result<Prepared<'a>, Box<Refusal>> {
     let Way { route, target, outbound } = *way;
     let timeouts = &route.settings.timeouts;
-    let end = timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline);
+    // An attempt under a key is waited for beyond its client's time: its result is worth having.
+    let patience = ctx.keyed.as_ref().and_then(|keyed| keyed.patience);
+    let end = patience
+        .or_else(|| timeout::try_deadline(timeouts, route.max_attempts, began, ctx.deadline));
     let remaining = timeout::remaining(began, end, ctx.deadline);
     if remaining.is_some_and(|remaining| remaining.is_zero()) {
         return Err(Reason::Deadline.into());

@@ -9,7 +9,7 @@ mod response;
 
 pub use self::kept::{KEPT_MAX, KeptBytes};
 pub use self::request::{Bounds, Failure, RequestBody, RequestSource};
-pub use self::response::{Body, Exchange};
+pub use self::response::{Body, Exchange, Whole};
 
 /// The body of an upstream's answer.
 pub type AnswerBody = answer::Body<RequestBody>;

@@ -4,20 +4,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::admission;
 use super::headers::names::{PRIORITY, REQUEST_ID};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{attempt, deadline, framing};
+use super::idempotency::Keyed;
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::telemetry::Format;
+use crate::policy::idempotency::response::Status;
 use crate::policy::load_balancing::hash;
 use crate::policy::retry::Suppressed;
 use crate::policy::shedding::{Lot, Standing};
+use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
 use crate::telemetry::access_log::{self, Access};
 use crate::telemetry::metrics::Would;
@@ -55,6 +58,10 @@ pub struct Context {
     pub tier: usize,
     /// Whose it is, by a hash, if callers are told apart.
     pub caller: Option<u64>,
+    /// What its key makes of it, if it is sent under one.
+    pub keyed: Option<Box<Keyed>>,
+    /// What the answer says of the key.
+    pub said: Option<(HeaderName, HeaderValue)>,
     /// How many attempts were made here.
     pub attempts: u32,
     /// Whether an attempt may have been executed: it was not proved that nothing of it was.
@@ -74,7 +81,7 @@ pub struct Context {
     /// The gRPC status that was answered, where the head told it.
     pub grpc_status: Option<u16>,
     /// The identifier that the request carried.
-    pub request_id: Option<http::HeaderValue>,
+    pub request_id: Option<HeaderValue>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
     /// The place of its upstream among its route's.
@@ -113,6 +120,8 @@ impl Context {
             inbound_attempts: 0,
             tier: 0,
             caller: None,
+            keyed: None,
+            said: None,
             attempts: 0,
             executed: false,
             fallback: None,
@@ -149,6 +158,68 @@ impl Context {
         route.metrics.in_flight.inc();
         self.route = Some(route);
         self.site = Some(site);
+    }
+
+    /// A context of the same request for work that goes on when its client is gone: neither counted
+    /// nor logged.
+    pub fn aside(&self) -> Box<Self> {
+        Box::new(Self {
+            worker: Rc::clone(&self.worker),
+            peer: Rc::clone(&self.peer),
+            start: self.start,
+            deadline: self.deadline,
+            route: self.route.clone(),
+            site: self.site.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            seen: self.seen.clone(),
+            version: self.version,
+            grpc: self.grpc,
+            inbound_attempts: self.inbound_attempts,
+            tier: self.tier,
+            caller: self.caller,
+            keyed: None,
+            said: None,
+            attempts: 0,
+            executed: false,
+            fallback: None,
+            coalesced: false,
+            trial: false,
+            mirrored: self.mirrored,
+            suppressed: None,
+            would: Vec::new(),
+            grpc_status: None,
+            request_id: self.request_id.clone(),
+            endpoint: None,
+            target: self.target,
+            status: None,
+            reason: None,
+            sent_bytes: 0,
+            read_bytes: 0,
+            ended: true,
+        })
+    }
+
+    /// Lets the answer say what was done with the key.
+    pub fn say(&mut self, keys: &Keys, status: &Status) {
+        self.said = HeaderValue::from_str(&status.to_string())
+            .ok()
+            .map(|value| (keys.status_header.clone(), value));
+    }
+
+    /// Takes over what became known aside.
+    pub fn learn_of(&mut self, aside: Self) {
+        let mut aside = aside;
+        self.attempts = aside.attempts;
+        self.executed = aside.executed;
+        self.trial = aside.trial;
+        self.suppressed = aside.suppressed;
+        self.endpoint = aside.endpoint.take();
+        for would in aside.would.drain(..) {
+            if !self.would.contains(&would) {
+                self.would.push(would);
+            }
+        }
     }
 
     fn tier_under(&self, route: &Route, headers: &HeaderMap) -> usize {

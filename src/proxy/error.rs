@@ -84,6 +84,9 @@ impl Refusal {
         if ctx.suppressed.is_some_and(Suppressed::is_final) {
             answer.headers_mut().insert(TRIED.clone(), HeaderValue::from_static("1"));
         }
+        if let Some((name, value)) = ctx.said.take() {
+            answer.headers_mut().insert(name, value);
+        }
         ctx.status = Some(self.reason.status());
         let (head, bytes) = answer.into_parts();
         Response::from_parts(head, Body::Local(Some(bytes), ctx))

@@ -137,10 +137,15 @@ impl Copy {
         let mut own = OwnFields::default();
         own.set(&MIRROR, HeaderValue::from_static("1"));
         write_deadline(&mut own, outbound.headers(), total, ctx.grpc);
+        let mut headers = outbound.headers().clone();
+        if let Some(keys) = &route.keys {
+            // A copy is no second sending of the operation.
+            headers.remove(&keys.key_header);
+        }
         Ok(Self {
             method: outbound.method().clone(),
             uri: outbound.uri().clone(),
-            headers: outbound.headers().clone(),
+            headers,
             own,
             body,
             upstream: Arc::clone(upstream),
@@ -156,7 +161,9 @@ impl Copy {
     async fn run(self, pools: Rc<Pools<RequestBody>>) {
         let Self { method, uri, headers, own, body, upstream, endpoint, .. } = self;
         let (in_flight, mut place) = (self.in_flight, self.place);
-        let message = Message { method: &method, uri: &uri, headers: &headers, own: &own, body };
+        let idle_max = None;
+        let (method, uri, headers, own) = (&method, &uri, &headers, &own);
+        let message = Message { method, uri, headers, own, body, idle_max };
         let sending = pools.send(&upstream, &endpoint, message, self.connect_by);
         let (end, unsent, answer) = match clock::until(self.end, sending).await {
             Ok(Ok((response, lease))) => {

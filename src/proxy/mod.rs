@@ -14,6 +14,7 @@ pub mod error;
 pub mod fallback;
 pub mod headers;
 pub mod hedge;
+pub mod idempotency;
 pub mod mirror;
 pub mod outbound;
 pub mod peer;
@@ -35,6 +36,7 @@ use self::site::Site;
 use crate::clock;
 use crate::config::problem::Place;
 use crate::config::{self, Config, Environment, Problem};
+use crate::records::registry::Registry;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshot, problem};
 use crate::telemetry::access_log::AccessLog;
@@ -50,6 +52,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
+    /// The stores of records.
+    pub stores: Registry,
     /// What is kept of request bodies.
     pub kept: Arc<KeptBytes>,
     /// How short the process is of memory, descriptors and the like.
@@ -96,7 +100,7 @@ impl Live {
         text: &str,
         environment: &dyn Environment,
         previous: Option<&Self>,
-        metrics: &Metrics,
+        (metrics, stores): (&Metrics, &Registry),
     ) -> Result<Self, Vec<Problem>> {
         let loaded = config::read(text, environment)?;
         let mut sites = Vec::new();
@@ -115,7 +119,10 @@ impl Live {
             return Err(problems);
         }
         let previous = previous.map(|previous| &previous.snapshot);
-        Ok(Self { snapshot: Snapshot::compile(loaded, previous, metrics)?, sites })
+        stores.open(&loaded.config.stores, metrics).map_err(|(name, message)| {
+            vec![problem(&loaded.source, &format!("stores.{name}"), message)]
+        })?;
+        Ok(Self { snapshot: Snapshot::compile(loaded, previous, metrics, stores)?, sites })
     }
 }
 
@@ -131,7 +138,8 @@ impl Proxy {
         metrics: Arc<Metrics>,
         log: Option<LogControl>,
     ) -> Result<Self, Vec<Problem>> {
-        let live = Arc::new(Live::compile(text, &*environment, None, &metrics)?);
+        let stores = Registry::default();
+        let live = Arc::new(Live::compile(text, &*environment, None, (&metrics, &stores))?);
         let config = live.snapshot.config.clone();
         let dropped = metrics.access_log_dropped();
         let access_log = AccessLog::start(config.telemetry.access_log.to, dropped);
@@ -147,6 +155,7 @@ impl Proxy {
             live: ArcSwap::new(live),
             started_with: config,
             access_log,
+            stores,
             kept: Arc::default(),
             protection: Protection::default(),
             file,
@@ -168,7 +177,8 @@ impl Proxy {
     pub fn reload(&self, text: &str) -> Result<Reloaded, Vec<Problem>> {
         let _one_at_a_time = self.reloading.lock();
         let previous = self.live.load_full();
-        let live = match Live::compile(text, &*self.environment, Some(&previous), &self.metrics) {
+        let with = (&*self.metrics, &self.stores);
+        let live = match Live::compile(text, &*self.environment, Some(&previous), with) {
             Ok(live) => live,
             Err(problems) => return Err(self.refuse(problems)),
         };
@@ -186,6 +196,7 @@ impl Proxy {
             return Ok(reloaded);
         }
         new.forget_absent(old, &self.metrics);
+        self.stores.retain(&new.config.stores, &self.metrics);
         if let Some(log) = &self.log {
             log.set_level(new.config.telemetry.log.level);
         }

@@ -2,8 +2,11 @@
 
 use std::cell::{Ref, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
+use http_body_util::BodyExt;
 
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
@@ -20,8 +23,30 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     source: Option<RequestSource>,
+    /// For how long a connection may have been idle that it is sent on.
+    idle_max: Option<Duration>,
     /// Behind a cell, since two attempts of one request may be under way.
     tried: RefCell<Tried>,
+}
+
+/// A body that is all there.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// Its pieces, which are kept for the attempts as well.
+    pub pieces: Vec<Bytes>,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// Why a body is not there as a whole.
+#[derive(Debug)]
+pub enum Ungathered {
+    /// It is larger than wanted.
+    TooLarge,
+    /// The process keeps as much of bodies as it may.
+    NoRoom,
+    /// It could not be read.
+    Failed(Failure),
 }
 
 /// The endpoints that were tried.
@@ -39,12 +64,46 @@ impl Outbound {
         headers: HeaderMap,
         source: Option<RequestSource>,
     ) -> Self {
-        Self { method, uri, headers, source, tried: RefCell::default() }
+        Self { method, uri, headers, source, idle_max: None, tried: RefCell::default() }
     }
 
     /// The header fields.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The header fields, to be changed before the first attempt.
+    pub const fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
+    /// Sends only on connections that were in use within this time: one that was closed meanwhile
+    /// leaves it open whether the request was read.
+    pub const fn prefer_fresh(&mut self, idle_max: Duration) {
+        self.idle_max = Some(idle_max);
+    }
+
+    /// Reads the whole body before anything of it is sent, up to `max` bytes.
+    ///
+    /// # Errors
+    /// Why it is not there as a whole.
+    pub async fn gather(&self, max: usize) -> Result<Gathered, Ungathered> {
+        let Some(source) = &self.source else { return Ok(Gathered::default()) };
+        let mut reading = source.attempt();
+        let mut gathered = Gathered::default();
+        while let Some(frame) = reading.frame().await {
+            match frame.map_err(Ungathered::Failed)?.into_data() {
+                Ok(piece) => {
+                    gathered.bytes += piece.len();
+                    if gathered.bytes > max {
+                        return Err(Ungathered::TooLarge);
+                    }
+                    gathered.pieces.push(piece);
+                }
+                Err(_) => break,
+            }
+        }
+        if source.replayable() { Ok(gathered) } else { Err(Ungathered::NoRoom) }
     }
 
     /// The method.
@@ -88,7 +147,8 @@ impl Outbound {
     /// The request as the next attempt sends it, with fields of its own.
     pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
-        Message { method: &self.method, uri: &self.uri, headers: &self.headers, own, body }
+        let Self { method, uri, headers, idle_max, .. } = self;
+        Message { method, uri, headers, own, body, idle_max: *idle_max }
     }
 
     /// Whether the body, if there is one, can be sent once more.

@@ -26,6 +26,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The client's address without its port, or `unix`: what is limited and hashed on.
     pub text: Box<str>,
+    /// The name in the client's verified certificate, if it has shown one.
+    pub name: Option<Box<str>>,
     /// What happens on the connection now.
     pub activity: Activity,
     header_timeout: Duration,
@@ -64,6 +66,7 @@ impl Peer {
             client: Client::new(address.map(|address| address.ip())),
             address,
             text: address.map_or_else(|| "unix".into(), |a| a.ip().to_string().into()),
+            name: None,
             activity: Activity::new(now),
             header_timeout: *limits.header_timeout,
             idle_timeout: *limits.idle_timeout,

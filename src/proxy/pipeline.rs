@@ -1,6 +1,7 @@
 //! The way of a request, straight down. The only retry loop and the only wait between attempts are
 //! here.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use super::context::Context;
 use super::egress::{self, Turn};
 use super::error::Refusal;
 use super::fallback::{self, Made};
-use super::headers::names::TRIED;
+use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust};
 use super::hedge;
+use super::idempotency;
 use super::mirror;
 use super::outbound::Outbound;
 use super::peer::Peer;
@@ -133,6 +135,9 @@ async fn forward(mut ctx: Box<Context>, mut journey: Box<Journey>) -> Response<B
     {
         return refusal.answer(ctx);
     }
+    if idempotency::covers(&ctx, &journey.route).is_some() {
+        return Box::pin(idempotency::forward(ctx, journey)).await;
+    }
     if coalesce::wanted(&ctx, &journey.route, journey.outbound.headers()) {
         return Box::pin(coalesce::forward(ctx, journey)).await;
     }
@@ -177,7 +182,7 @@ pub(super) async fn exchange(ctx: &mut Context, journey: &mut Journey) -> Made {
 
 /// Attempts, with waits between them, until one is final. When the last one brought no answer, the
 /// last real answer of the upstream is what the client gets.
-async fn attempts(
+pub(super) async fn attempts(
     ctx: &mut Context,
     way: &Way<'_>,
     limit: &mut Option<Place<Adaptive>>,
@@ -189,7 +194,9 @@ async fn attempts(
         let first = ctx.attempts == so_far.before;
         let tried = match way.route.hedging {
             // Aside, so that the common way does not hold two attempts.
-            Some(_) if first => Box::pin(hedge::run(ctx, way, limit, now)).await,
+            Some(_) if first && ctx.keyed.is_none() => {
+                Box::pin(hedge::run(ctx, way, limit, now)).await
+            }
             _ => attempt::run(ctx, way, limit, now).await,
         };
         let tried = match tried {
@@ -266,10 +273,18 @@ fn again(ctx: &mut Context, way: &Way<'_>, tried: &Tried, so_far: &mut SoFar) ->
     let now = tried.at;
     let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
+    let keyed = match ctx.keyed.take() {
+        Some(mut keyed) => {
+            let may = keyed.judge(ctx, tried);
+            ctx.keyed = Some(keyed);
+            may
+        }
+        None => false,
+    };
     let request = retry::Request {
         safe: is_repeatable(&ctx.method),
         replayable: outbound.replayable(),
-        keyed: false,
+        keyed,
         inbound_attempt: ctx.inbound_attempts,
     };
     let attempt = retry::Attempt {
@@ -297,6 +312,9 @@ fn again(ctx: &mut Context, way: &Way<'_>, tried: &Tried, so_far: &mut SoFar) ->
     let cost = if cost_half { Cost::Half } else { Cost::Whole };
     if !target.upstream.withdraw(cost, now) {
         return suppress(ctx, route, Suppressed::Budget);
+    }
+    if let Some(keyed) = &mut ctx.keyed {
+        keyed.goes_again();
     }
     Some(after)
 }
@@ -333,7 +351,7 @@ struct Matched<'a> {
 
 /// The request as it goes to the upstream.
 fn prepare(
-    ctx: &Context,
+    ctx: &mut Context,
     site: &Site,
     matched: &Matched<'_>,
     parts: request::Parts,
@@ -345,6 +363,9 @@ fn prepare(
     let repeatable =
         (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
     let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
+    // What is recognised by its key is read whole before it is sent.
+    let whole = idempotency::covers(ctx, route).map_or(0, |keys| keys.body_bytes());
+    let replay_bytes = replay_bytes.max(whole);
     let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
     let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
     let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
@@ -360,6 +381,7 @@ fn prepare(
         headers.insert(route.importance.header(), tier.name().clone());
     }
     route.request_ops.apply(&mut headers);
+    idempotency::mint(ctx, route, &mut headers);
     Ok(Outbound::new(method, uri, headers, source))
 }
 
@@ -410,6 +432,7 @@ pub(super) fn reply(
         lease,
         in_flight,
         bulkhead,
+        before: VecDeque::new(),
         deadline: ctx.deadline.filter(|_| !streams),
         idle: *route.settings.timeouts.idle,
         timer: None,
@@ -425,6 +448,10 @@ pub(super) fn reply(
 pub(super) fn dress(ctx: &Context, route: &Route, headers: &mut HeaderMap, version: Version) {
     if let Some(site) = &ctx.site {
         site.forwarding.response(headers, version);
+    }
+    if let Some((name, value)) = &ctx.said {
+        headers.insert(name, value.clone());
+        headers.remove(&OUTCOME);
     }
     if closes(ctx) {
         headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));

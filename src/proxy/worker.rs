@@ -1,9 +1,11 @@
 //! What one data-path thread has for itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::Proxy;
 use super::body::RequestBody;
@@ -19,14 +21,55 @@ pub struct Worker {
     pub pools: Rc<Pools<RequestBody>>,
     /// Its metrics.
     pub metrics: Arc<WorkerMetrics>,
+    /// Exchanges that go on whether their clients are there or not.
+    pub aside: Rc<Aside>,
     lateness: RefCell<Pressure>,
+}
+
+/// Counts the exchanges of a worker that go on without their clients.
+#[derive(Default)]
+pub struct Aside {
+    count: Cell<usize>,
+    emptied: Notify,
+}
+
+/// One of them; counted until it is dropped.
+pub struct GoesOn(Rc<Aside>);
+
+impl Aside {
+    /// One more.
+    #[must_use]
+    pub fn enter(self: &Rc<Self>) -> GoesOn {
+        self.count.set(self.count.get() + 1);
+        GoesOn(Rc::clone(self))
+    }
+
+    /// Waits until there is none.
+    pub async fn emptied(&self) {
+        while self.count.get() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+impl Drop for GoesOn {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.emptied.notify_one();
+    }
 }
 
 impl Worker {
     /// A worker without connections.
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, metrics: Arc<WorkerMetrics>) -> Self {
-        Self { proxy, pools: Rc::default(), metrics, lateness: RefCell::default() }
+        Self {
+            proxy,
+            pools: Rc::default(),
+            metrics,
+            aside: Rc::default(),
+            lateness: RefCell::default(),
+        }
     }
 
     /// Learns how late the thread's last timer fired.

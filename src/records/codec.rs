@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::digest::{SHA256, digest};
+use ring::digest::SHA256;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
@@ -207,11 +207,7 @@ fn sum(rid: &Rid, bytes: &[u8]) -> [u8; SUM_LEN] {
     let mut context = ring::digest::Context::new(&SHA256);
     context.update(&rid.0);
     context.update(bytes);
-    let mut sum = [0; SUM_LEN];
-    for (to, from) in sum.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    sum
+    fixed(context.finish().as_ref())
 }
 
 fn encode_answer(answer: &Stored) -> Vec<u8> {
@@ -254,9 +250,7 @@ fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 }
 
 fn push_sized(bytes: &mut Vec<u8>, part: &[u8]) {
-    // Heads are bounded at 64 KiB by the limits on answers.
-    let len = u32::try_from(part.len()).unwrap_or(u32::MAX);
-    bytes.extend_from_slice(&len.to_be_bytes());
+    bytes.extend_from_slice(&length(part));
     bytes.extend_from_slice(part);
 }
 
@@ -268,15 +262,67 @@ fn split_sized(bytes: &[u8]) -> Option<(&[u8], Rest<'_>)> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)
 }
 
+/// Makes digests of requests: plain SHA-256, or HMAC-SHA-256 (RFC 2104) under a key that all
+/// proxies of a store share, so that who reads the store cannot try out what was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Digests(Option<Arc<ring::hmac::Key>>);
+
+impl Digests {
+    /// Digests under a key; plain ones without.
+    #[must_use]
+    pub fn new(key: Option<&[u8; 32]>) -> Self {
+        let key = key.map(|key| Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key)));
+        Self(key)
+    }
+
+    /// The digest of parts, each with its length before it.
+    #[must_use]
+    pub fn of(&self, version: u8, parts: &[&[u8]]) -> [u8; 32] {
+        let Some(key) = &self.0 else { return digest_of(version, parts) };
+        let mut context = ring::hmac::Context::with_key(key);
+        context.update(&[version]);
+        for part in parts {
+            context.update(&length(part));
+            context.update(part);
+        }
+        fixed(context.sign().as_ref())
+    }
+}
+
 /// A digest of parts, each with its length before it, so that no two lists of parts are alike.
 #[must_use]
 pub fn digest_of(version: u8, parts: &[&[u8]]) -> [u8; 32] {
-    let mut bytes = vec![version];
+    let mut context = ring::digest::Context::new(&SHA256);
+    context.update(&[version]);
     for part in parts {
-        push_sized(&mut bytes, part);
+        context.update(&length(part));
+        context.update(part);
     }
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(digest(&SHA256, &bytes).as_ref()) {
+    fixed(context.finish().as_ref())
+}
+
+/// The bytes of a reference that are not its beginning.
+const REFERENCE_LEN: usize = 16;
+
+/// What a record is called towards those who may know of it: `op_` and half of an HMAC-SHA-256 of
+/// its name under the store's secret, in base64url.
+#[must_use]
+pub fn reference(secret: &[u8; 32], rid: &Rid) -> String {
+    use base64::Engine as _;
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+    let tag: [u8; REFERENCE_LEN] = fixed(ring::hmac::sign(&key, &rid.0).as_ref());
+    format!("op_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(tag))
+}
+
+/// The length of a part as it stands before it.
+fn length(part: &[u8]) -> [u8; 4] {
+    // Parts are bounded by the limits on requests, far below 4 GiB.
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    for (to, from) in out.iter_mut().zip(bytes) {
         *to = *from;
     }
     out

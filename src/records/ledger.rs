@@ -19,6 +19,7 @@ use crate::clock;
 use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings, Verdict};
 use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled};
 use crate::policy::idempotency::record::{Claimant, Fingerprint, Owner, Rid};
+use crate::policy::idempotency::settings::WAITERS_IN_ALL;
 use crate::shared::Shared;
 use crate::telemetry::metrics::{Operation, StoreMetrics};
 use crate::units::{Period, Ratio};
@@ -53,6 +54,8 @@ pub struct Ledger {
     /// What this process has claimed, so that those who wait for it hear at once.
     claims: DashMap<Rid, Arc<Notify>>,
     waiting: AtomicUsize,
+    /// How many wait for each record.
+    waiters: DashMap<Rid, u32>,
     late: AtomicUsize,
 }
 
@@ -76,6 +79,7 @@ impl Ledger {
             birth: Shared::default(),
             claims: DashMap::new(),
             waiting: AtomicUsize::new(0),
+            waiters: DashMap::new(),
             late: AtomicUsize::new(0),
         })
     }
@@ -272,10 +276,11 @@ impl Ledger {
         answer
     }
 
-    /// Waits until the record may have changed, but not beyond `until`. Nothing when too many wait
-    /// already.
-    pub async fn wait(&self, rid: Rid, until: Instant, waiters_max: usize) -> Option<()> {
-        let _place = Place::take(&self.waiting, waiters_max)?;
+    /// Waits until the record may have changed, but not beyond `until`. Nothing when as many wait
+    /// for it already as may, or too many for any.
+    pub async fn wait(&self, rid: Rid, until: Instant, waiters_max: u32) -> Option<()> {
+        let _place = Place::take(&self.waiting, WAITERS_IN_ALL as usize)?;
+        let _of_record = Waiter::enter(&self.waiters, rid, waiters_max)?;
         let here = self.claims.get(&rid).map(|claim| Arc::clone(&claim));
         let settled = async {
             match &here {
@@ -311,6 +316,15 @@ impl Ledger {
         let birth = self.ask(Operation::Peek, by, || self.store.birth(by)).await?;
         *self.birth.lock() = Some((birth, clock::now()));
         Ok(birth)
+    }
+
+    /// What a record is called towards those who may know of it: stable, and of no use for guessing
+    /// keys.
+    ///
+    /// # Errors
+    /// Why the store did not say what it takes for it.
+    pub async fn reference(&self, rid: &Rid, by: Instant) -> Result<String, Fault> {
+        Ok(super::codec::reference(&self.birth(by).await?.secret, rid))
     }
 
     /// The record itself, for operators.
@@ -403,6 +417,32 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One that waits for a record; counted until it is dropped.
+struct Waiter<'a> {
+    waiters: &'a DashMap<Rid, u32>,
+    rid: Rid,
+}
+
+impl<'a> Waiter<'a> {
+    fn enter(waiters: &'a DashMap<Rid, u32>, rid: Rid, most: u32) -> Option<Self> {
+        let mut count = waiters.entry(rid).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self { waiters, rid })
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiters.remove_if_mut(&self.rid, |_, count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 

@@ -138,7 +138,7 @@ async fn work(
     registry.close_all();
     worker.pools.clear();
     tokio::select! {
-        () = registry.emptied() => {}
+        () = async { registry.emptied().await; worker.aside.emptied().await } => {}
         () = drain::reached(&mut drain, Phase::Over) => {}
     }
     rounds.abort();

@@ -1,7 +1,7 @@
 //! The circuit of one route to one upstream, shared by the workers.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::policy::Mode;
 use crate::policy::circuit_breaker::{
@@ -80,6 +80,21 @@ impl Circuit {
     #[must_use]
     pub fn is_closed(&self, settings: &Settings, now: Instant) -> bool {
         settings.mode != Mode::Enforce || self.machine.lock().state(settings, now) == State::Closed
+    }
+
+    /// For how long attempts are refused for sure, if they are: when the circuit is open, and no
+    /// trial is due.
+    #[must_use]
+    pub fn refuses(&self, settings: &Settings, now: Instant) -> Option<Duration> {
+        if settings.mode != Mode::Enforce {
+            return None;
+        }
+        let machine = self.machine.lock();
+        match machine.state(settings, now) {
+            State::Open => machine.view(settings, now).next_trial_in,
+            State::Isolated => Some(*settings.open_max),
+            State::Closed | State::HalfOpen | State::Ramping => None,
+        }
     }
 
     /// Sets the state's gauge, for what only time has changed.

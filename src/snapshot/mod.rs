@@ -11,6 +11,7 @@ pub mod flights;
 pub mod hedging;
 pub mod host;
 pub mod importance;
+pub mod keys;
 pub mod learning;
 pub mod limit;
 pub mod matcher;
@@ -28,6 +29,7 @@ use self::route::{Around, Changes, Route};
 use crate::config::listener::Listener;
 use crate::config::problem::Place;
 use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
+use crate::records::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{State, Upstream, keeper};
 
@@ -64,6 +66,7 @@ impl Snapshot {
         loaded: Loaded,
         previous: Option<&Self>,
         metrics: &Metrics,
+        stores: &Registry,
     ) -> Result<Self, Vec<Problem>> {
         let Loaded { config, source, hash, secrets } = loaded;
         // All that can fail comes first: from here on the running proxy's state is touched.
@@ -86,7 +89,7 @@ impl Snapshot {
             .collect();
         let route = |(settings, changes): (&config::route::Route, Changes)| {
             let known = known.get(settings.name.as_str()).copied();
-            let around = Around { upstreams: &upstreams, importance: &importance, metrics };
+            let around = Around { upstreams: &upstreams, importance: &importance, metrics, stores };
             Arc::new(Route::new(settings, changes, known, &around))
         };
         let routes: Vec<_> = config.routes.iter().zip(changes).map(route).collect();
@@ -119,6 +122,9 @@ impl Snapshot {
                 metrics.forget_route(&route.name);
                 continue;
             };
+            if new.keys.is_none() {
+                metrics.forget_keyed(&route.name);
+            }
             if new.learning.is_none() {
                 metrics.forget_learned(&route.name);
             }
@@ -146,6 +152,7 @@ impl Snapshot {
         differs("admin", new.admin != old.admin);
         differs("runtime.workers", new.runtime.workers != old.runtime.workers);
         differs("telemetry.log.format", new.telemetry.log.format != old.telemetry.log.format);
+        differs("stores", new.stores != old.stores);
         differs("reload.watch", new.reload.watch != old.reload.watch);
         for listener in &new.listeners {
             match old.listeners.iter().find(|old| old.name == listener.name) {

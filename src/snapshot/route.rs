@@ -11,6 +11,7 @@ use super::circuit::Circuit;
 use super::fallback::{self, Does, Link};
 use super::hedging::Hedging;
 use super::importance::{self, Importance};
+use super::keys::{Keys, Names};
 use super::learning::Learning;
 use super::limit::{ProcessClock, RouteLimiter};
 use super::matcher::Found;
@@ -24,6 +25,7 @@ use crate::gate::{Fixed, Gate};
 use crate::policy::Mode;
 use crate::policy::concurrency::RouteSlot;
 use crate::policy::load_balancing::hash;
+use crate::records::registry::Registry;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Upstream;
 
@@ -49,6 +51,8 @@ pub struct Route {
     pub hedging: Option<Arc<Hedging>>,
     /// Its bulkhead, if it has one.
     pub bulkhead: Option<Arc<Gate<Fixed>>>,
+    /// What recognises its requests by their keys, if any does.
+    pub keys: Option<Arc<Keys>>,
     /// How important its requests are.
     pub importance: Arc<Importance>,
     /// The tier of all its requests, if it gives them one.
@@ -87,6 +91,8 @@ pub struct Around<'a> {
     pub importance: &'a Arc<Importance>,
     /// Every metric.
     pub metrics: &'a Metrics,
+    /// The stores of records.
+    pub stores: &'a Registry,
 }
 
 /// What a route changes of its requests and answers, compiled: all of a route that can be wrong,
@@ -95,6 +101,7 @@ pub struct Changes {
     request_ops: CompiledOps,
     response_ops: CompiledOps,
     rewrite: Option<Rewrite>,
+    keys: Option<Names>,
 }
 
 impl Changes {
@@ -119,6 +126,7 @@ impl Changes {
             response_ops: CompiledOps::compile(&headers.response)
                 .map_err(|message| ("headers.response", message))?,
             rewrite: rewrite.map_err(|message| ("rewrite", message))?,
+            keys: settings.idempotency.as_ref().map(Names::compile).transpose()?,
         })
     }
 }
@@ -131,7 +139,7 @@ impl Route {
         known: Option<&Arc<Self>>,
         around: &Around<'_>,
     ) -> Self {
-        let Around { upstreams, importance, metrics } = *around;
+        let Around { upstreams, importance, metrics, stores } = *around;
         let name: Arc<str> = settings.name.as_str().into();
         let route_metrics = known.map_or_else(|| metrics.route(&name), |k| Arc::clone(&k.metrics));
         let mut targets = Vec::new();
@@ -150,8 +158,13 @@ impl Route {
             Mode::Off => 1,
             _ => settings.retry.max_attempts,
         };
-        let Changes { request_ops, response_ops, rewrite } = changes;
+        let Changes { request_ops, response_ops, rewrite, keys } = changes;
+        let keys = settings.idempotency.as_ref().zip(keys).map(|(settings, names)| {
+            let known = known.and_then(|known| known.keys.as_ref());
+            Arc::new(Keys::new(settings, names, stores, metrics.keyed(&name), known))
+        });
         Self {
+            keys,
             fallback: fallback::compile(settings, &targets),
             cache: cache(settings, known, &route_metrics),
             hedging: hedging(settings, known, &route_metrics),

@@ -54,12 +54,12 @@ fn climbing() -> config::route::Rewrite {
 #[test]
 fn a_refused_configuration_changes_nothing() {
     let metrics = Metrics::new(Suppressed::NAMES);
-    let running = Snapshot::compile(read(FILE), None, &metrics).unwrap();
+    let running = Snapshot::compile(read(FILE), None, &metrics, &Registry::default()).unwrap();
     let before = exposed(&metrics);
     for (wrong, key) in WRONG {
         let mut loaded = read(CHANGED);
         wrong(&mut loaded.config.routes[1]);
-        let refused = Snapshot::compile(loaded, Some(&running), &metrics);
+        let refused = Snapshot::compile(loaded, Some(&running), &metrics, &Registry::default());
         let problems = refused.err().unwrap_or_else(|| panic!("{key} was taken"));
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(
@@ -69,7 +69,8 @@ fn a_refused_configuration_changes_nothing() {
         assert_eq!(endpoints(&running), ["127.0.0.1:1"], "{key}");
         assert_eq!(exposed(&metrics), before, "{key}");
     }
-    let next = Snapshot::compile(read(CHANGED), Some(&running), &metrics).unwrap();
+    let next =
+        Snapshot::compile(read(CHANGED), Some(&running), &metrics, &Registry::default()).unwrap();
     assert_eq!(endpoints(&next), ["127.0.0.1:2", "127.0.0.1:3"]);
     assert_eq!(endpoints(&running), endpoints(&next), "the state is one");
     assert_ne!(exposed(&metrics), before);
@@ -78,8 +79,9 @@ fn a_refused_configuration_changes_nothing() {
 #[test]
 fn what_has_kept_its_name_keeps_its_state() {
     let metrics = Metrics::new(Suppressed::NAMES);
-    let running = Snapshot::compile(read(FILE), None, &metrics).unwrap();
-    let next = Snapshot::compile(read(CHANGED), Some(&running), &metrics).unwrap();
+    let running = Snapshot::compile(read(FILE), None, &metrics, &Registry::default()).unwrap();
+    let next =
+        Snapshot::compile(read(CHANGED), Some(&running), &metrics, &Registry::default()).unwrap();
     assert!(Arc::ptr_eq(&running.upstreams["back"].state, &next.upstreams["back"].state));
     assert!(Arc::ptr_eq(&running.routes[0].metrics, &next.routes[0].metrics));
     let circuits = [&running, &next].map(|snapshot| snapshot.routes[0].circuit("back").unwrap());

@@ -242,17 +242,25 @@ impl Line<'_> {
         self.out.push_str(close);
     }
 
-    /// Appends a time as RFC 3339 writes it, in UTC, to the millisecond. A time before 1970 is
-    /// written as the first moment of 1970.
+    /// Appends a time.
     fn time(&mut self, time: SystemTime) {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.quoted(&Rfc3339(time));
+    }
+}
+
+/// A time as RFC 3339 writes it, in UTC, to the millisecond. A time before 1970 is written as the
+/// first moment of 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub SystemTime);
+
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (year, month, day) = date(since.as_secs() / 86_400);
         let second = since.as_secs() % 86_400;
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         let milli = since.subsec_millis();
-        self.quoted(&format_args!(
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z"
-        ));
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
     }
 }
 

@@ -160,10 +160,9 @@ impl Metrics {
         Arc::clone(locked(&self.learned).entry(route.to_owned()).or_default())
     }
 
-    /// The numbers of a route's keys; the slice names what can become of a request.
-    pub fn keyed(&self, route: &str, results: &'static [&'static str]) -> Arc<KeyedMetrics> {
-        let new = || Arc::new(KeyedMetrics::new(results));
-        Arc::clone(locked(&self.keyed).entry(route.to_owned()).or_insert_with(new))
+    /// The numbers of a route's keys.
+    pub fn keyed(&self, route: &str) -> Arc<KeyedMetrics> {
+        Arc::clone(locked(&self.keyed).entry(route.to_owned()).or_default())
     }
 
     /// The numbers of a store; the slice names the kinds of its faults.

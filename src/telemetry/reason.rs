@@ -37,10 +37,27 @@ reasons! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP for this proxy";
     NoRoute = "no_route", 404, "No route matches the request";
     RequestTimeout = "request_timeout", 408, "The client did not send the request in time";
+    KeyMissing = "idempotency_key_missing", 400,
+        "The route takes requests with an idempotency key alone";
+    KeyInvalid = "idempotency_key_invalid", 400, "The idempotency key cannot be read";
+    ScopeMissing = "idempotency_scope_missing", 400,
+        "Nothing in the request says whose the idempotency key is";
+    KeyInProgress = "idempotency_in_progress", 409,
+        "A request with the same idempotency key is being worked on";
+    OutcomeUnknown = "idempotency_outcome_unknown", 409,
+        "What became of the first request with the idempotency key is not known";
+    ResultUnavailable = "idempotency_result_unavailable", 409,
+        "The request was executed before, and its answer is not kept any more";
+    KeyExpired = "idempotency_key_expired", 409,
+        "The idempotency key is older than what the store can remember";
     BodyTooLarge = "body_too_large", 413, "The request's body is larger than the listener allows";
+    KeyReused = "idempotency_key_reused", 422,
+        "The idempotency key belongs to a different request";
     HeadersTooLarge = "headers_too_large", 431,
         "The request's head is larger than the listener allows";
     RateLimited = "rate_limited", 429, "The route's rate limit is reached";
+    KeyQuota = "idempotency_quota", 429,
+        "The caller has its whole share of the store of idempotency records";
     NotSupported = "not_supported", 501, "The method cannot be proxied by this version";
     ConnectFailure = "connect_failure", 502, "No connection to the upstream could be made";
     UpstreamRefused = "upstream_refused", 502, "The upstream refused the request unprocessed";
@@ -54,6 +71,9 @@ reasons! {
     QueueTimeout = "queue_timeout", 503, "The request waited for a place as long as it may";
     BulkheadFull = "bulkhead_full", 503, "The route has as many requests in flight as it may";
     SelfProtection = "self_protection", 503, "The proxy itself is short of memory, files or time";
+    StoreUnavailable = "idempotency_store_unavailable", 503,
+        "The store of idempotency records cannot be reached";
+    StoreFull = "idempotency_store_full", 503, "The store of idempotency records is full";
     ConnectTimeout = "connect_timeout", 504, "No connection to the upstream was made in time";
     PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
     Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";

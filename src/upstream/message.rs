@@ -1,5 +1,7 @@
 //! A request as it is handed to a connection.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
 
 /// A request to send. Its head is borrowed, since another attempt may send it again.
@@ -15,6 +17,8 @@ pub struct Message<'a, B> {
     pub own: &'a OwnFields,
     /// Its body.
     pub body: B,
+    /// For how long a connection may have been idle that it is sent on; any, if not given.
+    pub idle_max: Option<Duration>,
 }
 
 /// The most fields that an attempt has of its own.

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -96,8 +96,9 @@ where
         if upstream.settings.protocol == Protocol::Http2 {
             return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
         }
+        let idle_max = message.idle_max;
         let mut outgoing = Outgoing::new(message);
-        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
+        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint, idle_max) {
             match exchange(connection, outgoing).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
@@ -130,9 +131,20 @@ where
     }
 
     /// The last connection given back that still lives; older ones stay for the sweep.
-    fn checkout(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Box<Connection<B>>> {
+    fn checkout(
+        &self,
+        settings: &Settings,
+        endpoint: &Endpoint,
+        idle_max: Option<Duration>,
+    ) -> Option<Box<Connection<B>>> {
         let mut kept = self.by_endpoint.borrow_mut();
         let idle = &mut kept.get_mut(&endpoint.id)?.idle;
+        if let (Some(most), Some(last)) = (idle_max, idle.last())
+            && clock::now().saturating_duration_since(last.since) > most
+        {
+            // The others were idle for longer still.
+            return None;
+        }
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             let aged = settings.max_age.is_some_and(|max_age| {
                 clock::now().saturating_duration_since(connection.opened()) >= *max_age

@@ -37,6 +37,7 @@ mod protection;
 mod protocols;
 mod rate_limit;
 mod real_clients;
+mod records;
 mod reload;
 mod retry;
 mod retry_limits;

@@ -54,6 +54,7 @@ pub(crate) const HOUSE: &[Place] = &[
         module: "records",
         floor: 5,
         crates: &[
+            "base64",
             "dashmap",
             "etcd_client",
             "postcard",

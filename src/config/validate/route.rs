@@ -6,7 +6,7 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{At, Check, Names, each, fallback, policy, priority};
+use super::{At, Check, Names, each, fallback, idempotency, policy, priority};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -40,6 +40,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
     }
     mirror_target(check, at, route, names);
     fallback::chain(check, at, route, names);
+    idempotency::complete(check, at, route, names);
     policies(check, at, route, names);
 }
 
@@ -62,6 +63,9 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: 
     }
     if let Some(settings) = &route.hedge {
         policy::hedge(check, &format_args!("{at}.hedge"), settings);
+    }
+    if let Some(settings) = &route.idempotency {
+        idempotency::ranges(check, &format_args!("{at}.idempotency"), settings);
     }
     if let Some(settings) = &route.bulkhead {
         policy::bulkhead(check, &format_args!("{at}.bulkhead"), settings);

@@ -1,10 +1,12 @@
 //! The answer's body: it holds the exchange until its last byte, an error, or the client's going.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{AnswerBody, RequestBody, RequestSource};
@@ -20,12 +22,44 @@ use crate::upstream::pool::Lease;
 pub enum Body {
     /// Made here, in one piece.
     Local(Option<Bytes>, Box<Context>),
+    /// All there, in pieces, with the trailers that follow them.
+    Whole(Box<Whole>, Box<Context>),
     /// Streamed from the upstream, with what the exchange holds until its end.
     Upstream(AnswerBody, Option<Box<Exchange>>),
 }
 
+/// An answer's body that is all there.
+pub struct Whole {
+    /// What is left of its pieces.
+    pub pieces: VecDeque<Bytes>,
+    /// The fields that follow it.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        loop {
+            match self.pieces.pop_front() {
+                Some(piece) if piece.is_empty() => {}
+                Some(piece) => return Some(Frame::data(piece)),
+                None => return self.trailers.take().map(Frame::trailers),
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.trailers.is_none() && self.pieces.iter().all(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
 /// What an exchange holds until its answer's last byte.
 pub struct Exchange {
+    /// The beginning of the body, where it was read before the answer was passed on.
+    pub before: VecDeque<Bytes>,
     /// The connection that the answer comes on.
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
@@ -59,9 +93,18 @@ impl Body {
         body
     }
 
+    /// The same body with these pieces before it, which were read already.
+    #[must_use]
+    pub fn preceded_by(mut self, before: VecDeque<Bytes>) -> Self {
+        if let Self::Upstream(_, Some(exchange)) = &mut self {
+            exchange.before = before;
+        }
+        self
+    }
+
     fn end(&mut self, reason: Option<Reason>) {
         match self {
-            Self::Local(_, ctx) => ctx.end(None),
+            Self::Local(_, ctx) | Self::Whole(_, ctx) => ctx.end(None),
             Self::Upstream(incoming, exchange) => {
                 if let Some(exchange) = exchange.take() {
                     exchange.end(reason, std::mem::replace(incoming, AnswerBody::Ended));
@@ -93,8 +136,20 @@ impl http_body::Body for Body {
                 ctx.sent_bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
             }
+            Self::Whole(whole, ctx) => {
+                let frame = whole.next();
+                let data = frame.as_ref().and_then(Frame::data_ref);
+                ctx.sent_bytes += data.map_or(0, |bytes| bytes.len() as u64);
+                return Poll::Ready(frame.map(Ok));
+            }
             Self::Upstream(incoming, exchange) => (incoming, exchange),
         };
+        if let Some(exchange) = exchange
+            && let Some(piece) = exchange.before.pop_front()
+        {
+            exchange.ctx.sent_bytes += piece.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(exchange) = exchange {
@@ -129,7 +184,10 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::Upstream(incoming, _) => incoming.is_end_stream(),
+            Self::Whole(whole, _) => whole.is_over(),
+            Self::Upstream(incoming, exchange) => {
+                incoming.is_end_stream() && exchange.as_ref().is_none_or(|e| e.before.is_empty())
+            }
         }
     }
 
@@ -138,7 +196,12 @@ impl http_body::Body for Body {
             Self::Local(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Upstream(incoming, _) => incoming.size_hint(),
+            Self::Whole(whole, _) => whole.size_hint(),
+            Self::Upstream(incoming, exchange) => {
+                let before: usize =
+                    exchange.iter().flat_map(|exchange| &exchange.before).map(Bytes::len).sum();
+                longer(&incoming.size_hint(), before as u64)
+            }
         }
     }
 }
@@ -189,6 +252,17 @@ impl Exchange {
             _ => Poll::Pending,
         }
     }
+}
+
+/// The size of a body with so many bytes before it.
+fn longer(rest: &SizeHint, before: u64) -> SizeHint {
+    let mut hint = rest.clone();
+    hint.set_lower(0);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(before));
+    }
+    hint.set_lower(rest.lower().saturating_add(before));
+    hint
 }
 
 /// An answer was cut off: the client sees a broken body, never a short one that looks whole.

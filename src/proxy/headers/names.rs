@@ -20,6 +20,8 @@ names! {
     /// On failures that a proxy passes on after its own retries: those of the caller's proxy would
     /// multiply them.
     TRIED = "x-outrigger-tried";
+    /// On answers of an application: what became of an operation under a key. Not passed on.
+    OUTCOME = "idempotency-outcome";
     /// On an answer that a link of the fallback chain made: which one.
     FALLBACK = "x-outrigger-fallback";
     /// What a cache had to do with an answer (RFC 9211).

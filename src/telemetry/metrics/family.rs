@@ -108,8 +108,8 @@ families! {
             "Attempts that the upstream refused because it gets too many.";
     }
     Keyed {
-        KeyedRequests = COUNTER "outrigger_idempotency_requests_total" ["route" "result"]
-            "Requests of routes that recognise keys, by what became of them.";
+        KeyedRequests = COUNTER "outrigger_idempotency_requests_total" ["route" "result" "reason"]
+            "Requests of routes that recognise keys, by what their answers say of the key.";
         KeyedDoubts = COUNTER "outrigger_idempotency_unknown_total" ["route" "reason"]
             "Operations that may have been executed or not, by why that is not known.";
         KeyedLate = COUNTER "outrigger_idempotency_late_results_total" ["route"]

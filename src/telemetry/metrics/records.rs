@@ -7,7 +7,9 @@ use super::children::Emit;
 use super::family::Family;
 use super::latency::{Buckets, Latency};
 use super::samples::Samples;
+use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Doubt, State};
+use crate::policy::idempotency::response::{Bypassed, Status, Unstored};
 
 /// From 0.1 ms, a commit to memory, to 2.5 s, beyond every deadline of a store.
 const COMMIT: Buckets<9> =
@@ -155,24 +157,29 @@ impl Emit for StoreMetrics {
 }
 
 /// The numbers of a route whose requests carry keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeyedMetrics {
     /// Results that came after their client had its answer.
     pub late: Counter,
-    results: &'static [&'static str],
-    counts: Box<[Counter]>,
+    executed: Counter,
+    replayed: Counter,
+    unstored: [Counter; Unstored::ALL.len()],
+    bypassed: [Counter; Bypassed::ALL.len()],
+    rejected: [Counter; Code::ALL.len()],
     doubts: [Counter; Doubt::ALL.len()],
 }
 
 impl KeyedMetrics {
-    pub(super) fn new(results: &'static [&'static str]) -> Self {
-        let counts = results.iter().map(|_| Counter::default()).collect();
-        Self { late: Counter::default(), results, counts, doubts: Default::default() }
-    }
-
-    /// Counts a request by its result's place among the results.
-    pub fn ended(&self, result: usize) {
-        if let Some(counter) = self.counts.get(result) {
+    /// Counts a request by what its answer says of its key.
+    pub fn ended(&self, status: &Status) {
+        let counter = match status {
+            Status::Executed { .. } => Some(&self.executed),
+            Status::Replayed { .. } => Some(&self.replayed),
+            Status::Unstored(why) => self.unstored.get(*why as usize),
+            Status::Bypassed(why) => self.bypassed.get(*why as usize),
+            Status::Rejected(code) => self.rejected.get(*code as usize),
+        };
+        if let Some(counter) = counter {
             counter.inc();
         }
     }
@@ -183,16 +190,31 @@ impl KeyedMetrics {
             counter.inc();
         }
     }
+
+    fn emit_results(&self, owner: &[&str], samples: &mut Samples) {
+        let of = |result| {
+            let mut labels = owner.to_vec();
+            labels.push(result);
+            labels
+        };
+        samples.occurred(&of("executed"), "none", self.executed.get());
+        samples.occurred(&of("replayed"), "none", self.replayed.get());
+        for (counter, why) in self.unstored.iter().zip(Unstored::ALL) {
+            samples.occurred(&of("unstored"), why.as_str(), counter.get());
+        }
+        for (counter, why) in self.bypassed.iter().zip(Bypassed::ALL) {
+            samples.occurred(&of("bypassed"), why.as_str(), counter.get());
+        }
+        for (counter, code) in self.rejected.iter().zip(Code::ALL) {
+            samples.occurred(&of("rejected"), code.as_str(), counter.get());
+        }
+    }
 }
 
 impl Emit for KeyedMetrics {
     fn emit(&self, owner: &[&str], samples: &mut Samples) {
         match samples.family() {
-            Family::KeyedRequests => {
-                for (counter, result) in self.counts.iter().zip(self.results) {
-                    samples.occurred(owner, result, counter.get());
-                }
-            }
+            Family::KeyedRequests => self.emit_results(owner, samples),
             Family::KeyedDoubts => {
                 for (counter, doubt) in self.doubts.iter().zip(Doubt::ALL) {
                     samples.occurred(owner, doubt.name(), counter.get());

@@ -52,7 +52,7 @@ where
     /// Writes the head down. The body's framing is ours, whatever the fields say: by length where
     /// it is known, in chunks where it is not.
     pub fn new(message: Message<'_, B>) -> Self {
-        let Message { method, uri, headers, own, body } = message;
+        let Message { method, uri, headers, own, body, .. } = message;
         let framing = match body.size_hint().exact() {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,

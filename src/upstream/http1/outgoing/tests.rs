@@ -121,7 +121,7 @@ fn request(
 fn message(method: &str, headers: &HeaderMap, own: &OwnFields, body: Frames) -> Outgoing<Frames> {
     let method = method.parse().expect("a method");
     let uri = http::Uri::from_static("/a?b");
-    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body })
+    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body, idle_max: None })
 }
 
 fn written(mut outgoing: Outgoing<Frames>) -> String {

@@ -1,0 +1,4 @@
+//! Stores of records. Each kind is one file that says how to open it and runs the contract.
+
+mod contract;
+mod memory;
