@@ -306,7 +306,10 @@ proptest! {
             2 => Settle::Doubt { by, doubt: Doubt::Timeout, observed_status: None, retention },
             3 => Settle::Retryable { by, retention },
             4 => Settle::Reassert { by, lease, first_seen: now, attempts: u32::MAX, retention },
-            _ => Settle::Resolve { expect: by.fence, how: Resolution::Executed { status: 1 }, retention },
+            _ => {
+                let how = Resolution::Executed { status: 1 };
+                Settle::Resolve { expect: by.fence, how, retention }
+            }
         };
         let (change, _) = settle(&entry, &told, &around);
         let entry = applied(&entry, change);

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Makes a claimant another one.
+type Spoil = fn(&mut Claimant);
+
 /// A time at which [`entries`] stand as their names say.
 const NOW: Millis = 200;
 
@@ -99,7 +102,7 @@ fn what_its_claimant_may_do_in_every_state_is_a_table() {
 
 #[test]
 fn who_has_another_nonce_fence_or_request_changes_nothing() {
-    let strangers: [(&str, fn(&mut Claimant)); 4] = [
+    let strangers: [(&str, Spoil); 4] = [
         ("nonce", |by| by.nonce = Nonce([9; 16])),
         ("an older fence", |by| by.fence.0 -= 1),
         ("a newer fence", |by| by.fence.0 += 1),
