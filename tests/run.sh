@@ -31,6 +31,8 @@ packages() {
   need gcc cc
   need curl curl
   need prometheus promtool
+  need redis-server redis-server
+  need openssl openssl
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its
