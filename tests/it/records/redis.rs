@@ -4,6 +4,7 @@
 mod failover;
 mod faults;
 mod fitness;
+mod latency;
 mod servers;
 
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl Fixture for OneServer {
     }
 
     async fn damaged(&self, scene: Scene<Server>, rid: Rid) -> Option<Scene<Server>> {
-        let _: () = scene.stage.run(&format!("HSET outrigger:r:{rid} lu soon"));
+        let _: () = scene.stage.run(&format!("HSET outrigger:r:{rid} r soon"));
         Some(scene)
     }
 

@@ -13,7 +13,7 @@ use outrigger::records::{Fault, Kind, Store, Wanted};
 use super::servers::{Server, cluster, replica, sentinel};
 use super::{is_ready, ready};
 use crate::records::contract::{
-    acquire, claim, complete, deadline, peek, read, rid, settle, try_claim,
+    acquire, claim, complete, deadline, fingerprint, peek, read, rid, settle, try_claim,
 };
 use crate::support::{eventually, within};
 
@@ -21,9 +21,7 @@ use crate::support::{eventually, within};
 async fn is_back(store: &Arc<Redis>, n: u64) -> Found {
     within("the record is told again", async {
         loop {
-            if let Ok(Some(found)) =
-                store.peek(rid(n), super::super::contract::fingerprint(1), deadline()).await
-            {
+            if let Ok(Some(found)) = store.peek(rid(n), fingerprint(1), deadline()).await {
                 return found;
             }
             clock::sleep(Duration::from_millis(5)).await;
@@ -134,6 +132,7 @@ async fn claims_that_a_promoted_replica_never_had_are_put_back() {
     eventually("the replica has the birth", || replica.run::<bool>("EXISTS outrigger:birth")).await;
     // The replica hears nothing of what follows.
     replica.signal("STOP");
+    let _: () = primary.run("CLIENT KILL TYPE replica");
     let live = acquire(&*store, rid(1), claim(1)).await;
     let done = acquire(&*store, rid(2), claim(2)).await;
     settle(&*store, rid(2), complete(done, b"paid")).await;

@@ -52,11 +52,18 @@ async fn without_a_server_everything_is_refused_at_once() {
     assert_eq!(store.health().problem, None);
 }
 
+/// Makes the server know the scripts, so that the next reply is that of a question.
+async fn warm(store: &dyn Store) {
+    let by = acquire(store, rid(9_999), claim(1)).await;
+    settle(store, rid(9_999), Settle::Release { by }).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f2_a_claim_whose_answer_is_lost_is_the_same_claim_when_it_is_sent_again() {
     let server = Server::start(&[]).await;
     let relay = Relay::to(server.address()).await;
     let store = ready(&format!("redis://{}", relay.address()), "{}").await;
+    warm(&*store).await;
     for n in 0..10 {
         relay.rule(Rule::CutAtReply);
         let kind = unsure(store.claim(rid(n), claim(n), deadline()).await);
@@ -96,6 +103,7 @@ async fn f4_a_completion_whose_answer_is_lost_has_been_done() {
     let server = Server::start(&[]).await;
     let relay = Relay::to(server.address()).await;
     let store = ready(&format!("redis://{}", relay.address()), "{}").await;
+    warm(&*store).await;
     let by = acquire(&*store, rid(1), claim(1)).await;
     relay.rule(Rule::CutAtReply);
     let lost = store.settle(rid(1), complete(by, b"done"), deadline()).await;
