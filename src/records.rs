@@ -301,7 +301,7 @@ pub struct Health {
     pub tombstones_purged: u64,
     /// Records of unknown outcome whose time was over since the start.
     pub unknown_expired: u64,
-    /// Writes that had fewer copies than wanted and went on, since the start.
+    /// Writes that had fewer copies than wanted, since the start.
     pub weak: u64,
     /// Records that were found contested, since the start.
     pub contested: u64,

@@ -21,7 +21,7 @@ use crate::policy::idempotency::record::{Principal, Retention};
 /// The share of one principal: one part in so many.
 const SHARE: u64 = 10;
 /// What a record takes without its answer, in bytes: measured with MEMORY USAGE, key included.
-const RECORD: i64 = 640;
+const RECORD: i64 = 560;
 /// How exactly the time is known at which bytes go.
 const SPAN: Duration = Duration::from_secs(3_600);
 /// What goes later than this, or never, is counted for this long: the longest retention of answers.
