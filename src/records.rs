@@ -29,6 +29,7 @@ pub mod codec;
 pub mod ledger;
 mod local;
 pub mod memory;
+pub mod operator;
 pub mod registry;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
