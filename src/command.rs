@@ -12,6 +12,7 @@ use outrigger::config::{self, Problem, ProcessEnvironment};
 use outrigger::demo;
 use outrigger::explain::Asked;
 use outrigger::policy::retry::Suppressed;
+use outrigger::records::registry::Registry;
 use outrigger::snapshot::Snapshot;
 use outrigger::telemetry::log;
 use outrigger::telemetry::metrics::Metrics;

@@ -30,6 +30,7 @@ step() {
 packages() {
   need gcc cc
   need curl curl
+  need etcd-server etcd
   need prometheus promtool
 }
 

@@ -44,7 +44,7 @@ mod originate;
 mod refuse;
 mod replay;
 
-pub use originate::mint;
+pub use originate::mark;
 pub use refuse::Problem;
 
 /// What the key of a request that is sent makes of it.

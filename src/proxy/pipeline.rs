@@ -381,7 +381,7 @@ fn prepare(
         headers.insert(route.importance.header(), tier.name().clone());
     }
     route.request_ops.apply(&mut headers);
-    idempotency::mint(ctx, route, &mut headers);
+    idempotency::mark(ctx, route, &mut headers);
     Ok(Outbound::new(method, uri, headers, source))
 }
 

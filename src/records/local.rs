@@ -11,10 +11,11 @@ use std::time::{Instant, SystemTime};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 
+use super::Seen;
 use super::codec::NoRandomness;
 use crate::clock;
-use crate::policy::idempotency::machine::{Room, due};
-use crate::policy::idempotency::record::{Fence, Millis, Principal, Record, Rid, State};
+use crate::policy::idempotency::machine::{Room, Stands, due, stands};
+use crate::policy::idempotency::record::{Entry, Fence, Millis, Principal, Record, Rid, State};
 
 /// What one principal may take of a store: a tenth, of records and of bytes.
 const SHARE: u64 = 10;
@@ -57,6 +58,16 @@ impl Time {
 pub(super) struct Fences(AtomicU64);
 
 impl Fences {
+    /// Goes on after this one.
+    pub(super) const fn after(last: Fence) -> Self {
+        Self(AtomicU64::new(last.0))
+    }
+
+    /// The last one that was given.
+    pub(super) fn last(&self) -> Fence {
+        Fence(self.0.load(Ordering::Relaxed))
+    }
+
     /// The next one; one more than the last, or the time when that is more.
     pub(super) fn next(&self, time: &Time) -> Fence {
         let least = time.fence();
@@ -131,6 +142,19 @@ pub(super) fn appointment(record: &Record) -> (Class, Millis) {
         State::Completed => (Class::Whole, record.keep_until),
         _ => (Class::Whole, due(record)),
     }
+}
+
+/// An entry as an operator sees it: what is over is absent.
+pub(super) fn seen(entry: Entry, now: Millis, epoch: Option<u64>) -> Seen {
+    let state = match &entry {
+        Entry::Absent => None,
+        Entry::Unreadable => Some(State::Unknown),
+        Entry::Record(record) => match stands(record, now, epoch) {
+            Stands::In(state) => Some(state),
+            Stands::Over(_) => None,
+        },
+    };
+    Seen { entry: if state.is_none() { Entry::Absent } else { entry }, state, now }
 }
 
 /// A record as it is counted.

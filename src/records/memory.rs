@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::codec::NoRandomness;
 use super::local::{Bells, Class, Dropped, Fences, Limits, Share, Time, Usage};
-use super::local::{appointment, place, secret};
+use super::local::{appointment, place, secret, seen};
 use super::{Birth, Durability, Guarantee, Health, PAGE_MAX, Page, Reply, Seen, Store, Wanted};
 use crate::config::store::Memory as Settings;
 use crate::policy::idempotency::machine::{
@@ -290,7 +290,7 @@ impl Memory {
         for shard in &self.shards {
             let shard = shard.lock();
             let some = shard.records.range((from, Unbounded)).filter_map(|(rid, entry)| {
-                let seen = seen(entry, now);
+                let seen = seen(entry.clone(), now, None);
                 seen.state.filter(|state| wanted.states.contains(state)).map(|_| (*rid, seen))
             });
             // One more than the page, to know whether there is a next one.
@@ -302,15 +302,6 @@ impl Memory {
         let next = records.last().filter(|_| more).map(|(rid, _)| *rid);
         Page { records, next }
     }
-}
-
-fn seen(entry: &Entry, now: Millis) -> Seen {
-    if let Entry::Record(record) = entry
-        && let Stands::In(state) = stands(record, now, None)
-    {
-        return Seen { entry: entry.clone(), state: Some(state), now };
-    }
-    Seen { entry: Entry::Absent, state: None, now }
 }
 
 impl Shard {
@@ -370,8 +361,8 @@ impl Store for Memory {
     }
 
     fn read(&self, rid: Rid, _: Instant) -> Reply<Seen> {
-        let found = self.with(&rid, |shard| seen(shard.entry(&rid), self.time.now()));
-        Box::pin(ready(Ok(found.unwrap_or_else(|| seen(&Entry::Absent, self.time.now())))))
+        let found = self.with(&rid, |shard| seen(shard.entry(&rid).clone(), self.time.now(), None));
+        Box::pin(ready(Ok(found.unwrap_or_else(|| seen(Entry::Absent, self.time.now(), None)))))
     }
 
     fn list(&self, wanted: Wanted, _: Instant) -> Reply<Page> {

@@ -25,6 +25,7 @@ mod fallback;
 mod framing;
 mod head_limits;
 mod hedge;
+mod idempotency;
 mod interim;
 mod local_answers;
 mod mirror;

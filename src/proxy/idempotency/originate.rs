@@ -10,22 +10,29 @@ use http::{HeaderMap, HeaderValue};
 use super::Keyed;
 use crate::clock;
 use crate::policy::idempotency::fresh;
-use crate::policy::idempotency::response::{self, Heard};
+use crate::policy::idempotency::response::{self, Bypassed, Heard, Status};
 use crate::policy::idempotency::settings::Role;
 use crate::proxy::attempt::Tried;
 use crate::proxy::context::Context;
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
 
-/// Gives a request its key, if its route mints keys and it has none.
-pub fn mint(ctx: &mut Context, route: &Route, headers: &mut HeaderMap) {
-    let Some(keys) = route.keys.as_ref().filter(|keys| keys.settings.role == Role::Originate)
-    else {
-        return;
-    };
-    if !keys.covers(&ctx.method) {
-        return;
+/// Gives a request its key, if its route mints keys and it has none; and lets the answer to one
+/// whose key is recognised nowhere say so.
+pub fn mark(ctx: &mut Context, route: &Route, headers: &mut HeaderMap) {
+    let Some(keys) = &route.keys else { return };
+    match (keys.settings.role, keys.covers(&ctx.method)) {
+        (Role::Originate, true) => mint(ctx, keys, headers),
+        (Role::Enforce, false) if headers.contains_key(&keys.key_header) => {
+            let status = Status::Bypassed(Bypassed::Route);
+            keys.metrics.ended(&status);
+            ctx.say(keys, &status);
+        }
+        _ => {}
     }
+}
+
+fn mint(ctx: &mut Context, keys: &Arc<Keys>, headers: &mut HeaderMap) {
     if !headers.contains_key(&keys.key_header) {
         let unix = clock::wall_now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let mut random = [0; fresh::RANDOM];

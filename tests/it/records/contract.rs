@@ -48,6 +48,11 @@ pub(crate) trait Fixture {
     /// tests are multiples of it.
     fn resolution(&self) -> Duration;
 
+    /// How much later than at its time the store may notice that something is over.
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How many random sequences are compared with the machine.
     fn sequences(&self) -> u32;
 }
@@ -72,7 +77,7 @@ impl<S> Scene<S> {
     }
 }
 
-/// Runs the whole contract against the store that this expression describes.
+/// Runs the whole contract against the store that this expression describes, or some of its laws.
 macro_rules! contract {
     ($fixture:expr => $($law:ident)+) => {
         $(
@@ -81,13 +86,13 @@ macro_rules! contract {
                 $crate::records::contract::$law(&$fixture).await;
             }
         )+
-
+    };
+    ($fixture:expr) => {
         #[test]
         fn agrees_with_the_machine() {
             $crate::records::contract::agrees_with_the_machine(&$fixture);
         }
-    };
-    ($fixture:expr) => {
+
         $crate::records::contract::contract! { $fixture =>
             l1_one_of_many_claims_wins
             l1_holders_never_overlap
@@ -180,6 +185,23 @@ pub(crate) async fn acquire(store: &dyn Store, rid: Rid, claim: Claim) -> Claima
     }
 }
 
+/// Claims what is over now, or as late as the store may notice, and must get it.
+pub(crate) async fn acquire_in_time(
+    fixture: &impl Fixture,
+    store: &dyn Store,
+    rid: Rid,
+    claim: Claim,
+) -> Claimant {
+    let latest = time(store).await + slack(fixture);
+    loop {
+        match try_claim(store, rid, claim).await {
+            Claimed::Acquired { fence, .. } => return claimant(store, &claim, fence),
+            other => assert!(time(store).await < latest, "claim of what is over: {other:?}"),
+        }
+        clock::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 pub(crate) async fn try_claim(store: &dyn Store, rid: Rid, claim: Claim) -> Claimed {
     store.claim(rid, claim, deadline()).await.expect("a store that answers")
 }
@@ -218,6 +240,11 @@ pub(crate) fn complete(by: Claimant, body: &[u8]) -> Settle {
 pub(crate) fn doubt(by: Claimant) -> Settle {
     let (doubt, observed_status) = (Doubt::Timeout, None);
     Settle::Doubt { by, doubt, observed_status, retention: LONG }
+}
+
+/// By how many milliseconds times may last longer.
+pub(crate) fn slack(fixture: &impl Fixture) -> u64 {
+    u64::try_from(fixture.slack().as_millis()).unwrap()
 }
 
 /// So many steps of the store's clock, in milliseconds.

@@ -24,13 +24,15 @@ enum Command {
     Wait { steps: u64 },
 }
 
-fn commands() -> impl Strategy<Value = Vec<Command>> {
+/// Sequences of commands; where times are not exact, such in which no time is over.
+fn commands(exact: bool) -> impl Strategy<Value = Vec<Command>> {
+    let often = u32::from(exact);
     let rid = 0..2_u64;
     let nonce = 0..3_u64;
     let request = prop_oneof![8 => Just(1_u8), 1 => Just(2)];
-    let keep = prop_oneof![1 => 1..4_u64, 3 => Just(100_000)];
-    let lease = prop_oneof![1 => 0..3_u64, 3 => Just(100_000)];
-    let redispatch = proptest::option::of(0..3_u64);
+    let keep = prop_oneof![often => 1..4_u64, 3 => Just(100_000)];
+    let lease = prop_oneof![often => 0..3_u64, 3 => Just(100_000)];
+    let redispatch = proptest::option::of(0..1 + 2 * u64::from(exact));
     let off = prop_oneof![8 => Just(0_i64), 1 => Just(1), 1 => Just(-1)];
     let claim = (rid.clone(), nonce.clone(), request.clone(), redispatch, lease, keep.clone());
     let command = prop_oneof![
@@ -41,7 +43,7 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         6 => (rid, nonce, off, 0..9_u8, keep).prop_map(|(rid, nonce, off, change, keep)| {
             Command::Settle { rid, nonce, off, change, keep }
         }),
-        1 => (1..4_u64).prop_map(|steps| Command::Wait { steps }),
+        often => (1..4_u64).prop_map(|steps| Command::Wait { steps }),
     ];
     proptest::collection::vec(command, 1..40)
 }
@@ -56,10 +58,12 @@ pub(crate) fn agrees_with_the_machine<F: Fixture>(fixture: &F) {
         ..Config::default()
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let outcome = tests.run(&commands(), |commands| {
+    let outcome = tests.run(&commands(fixture.slack().is_zero()), |commands| {
         runtime.block_on(async {
             let scene = fixture.scene().await;
-            let mut pair = Pair { step: steps(fixture, 1), ..Pair::new(&scene) };
+            let step = steps(fixture, 1);
+            let lease = if fixture.slack().is_zero() { 2 * step } else { LONG_LEASE };
+            let mut pair = Pair { step, lease, ..Pair::new(&scene) };
             for command in &commands {
                 pair.ask(command).await?;
             }
@@ -75,6 +79,8 @@ pub(crate) fn agrees_with_the_machine<F: Fixture>(fixture: &F) {
 struct Pair<'a, S> {
     scene: &'a Scene<S>,
     step: u64,
+    /// Of renewals.
+    lease: u64,
     turn: usize,
     entries: HashMap<u64, Entry>,
     /// The fence of each claim that was granted, by record and nonce.
@@ -94,6 +100,7 @@ impl<'a, S> Pair<'a, S> {
         Self {
             scene,
             step: 1,
+            lease: 2,
             turn: 0,
             entries: HashMap::new(),
             fences: HashMap::new(),
@@ -162,7 +169,7 @@ impl<'a, S> Pair<'a, S> {
     }
 
     fn change(&self, which: u8, by: Claimant, retention: Retention) -> Settle {
-        let lease = 2 * self.step;
+        let lease = self.lease;
         let expect = by.fence;
         match which {
             0 => Settle::Renew { by, lease },

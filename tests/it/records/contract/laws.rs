@@ -169,7 +169,7 @@ pub(crate) async fn l4_fences_rise_for_ever(fixture: &impl Fixture) {
         let short = steps(fixture, 2);
         let over = Retention { body: short, key: short, unknown: short };
         let asked = Claim { retention: over, lease: steps(fixture, 20), ..claim(round) };
-        let by = acquire(store, rid(1), asked).await;
+        let by = acquire_in_time(fixture, store, rid(1), asked).await;
         assert!(by.fence > last, "{:?} after {last:?}", by.fence);
         last = by.fence;
         match round % 4 {
@@ -194,6 +194,7 @@ pub(crate) async fn l4_fences_rise_for_ever(fixture: &impl Fixture) {
     let Some(reopened) = fixture.reopened(scene).await else { return };
     scene = reopened;
     for n in [1, 2] {
-        assert!(acquire(&*scene.store, rid(n), claim(200 + n)).await.fence > last);
+        let by = acquire_in_time(fixture, &*scene.store, rid(n), claim(200 + n)).await;
+        assert!(by.fence > last);
     }
 }

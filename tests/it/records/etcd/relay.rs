@@ -1,0 +1,111 @@
+//! What the members of a cluster reach each other through: it can cut one of them off.
+//!
+//! Members name themselves in each request to another one, and every way to a member is one
+//! relay; so a relay knows whose connection it carries.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How a member names itself.
+const FROM: &[u8] = b"X-Server-From: ";
+/// The most digits of a member's number, and the end of the line.
+const NUMBER: usize = 18;
+
+/// The way to one member.
+pub(crate) struct Relay {
+    /// Where others find it.
+    pub(crate) address: SocketAddr,
+    cut: watch::Sender<Cut>,
+}
+
+/// Who is cut off.
+#[derive(Clone, Default)]
+struct Cut {
+    all: bool,
+    members: HashSet<String>,
+}
+
+impl Relay {
+    /// A relay to this address, on the runtime of who asks.
+    pub(crate) async fn to(member: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, is_cut) = watch::channel(Cut::default());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(carry(stream, member, is_cut.clone()));
+            }
+        });
+        Self { address, cut }
+    }
+
+    /// Nothing comes through any more.
+    pub(crate) fn cut_all(&self) {
+        self.cut.send_modify(|cut| cut.all = true);
+    }
+
+    /// Nothing of this member comes through any more.
+    pub(crate) fn cut_off(&self, member: &str) {
+        self.cut.send_modify(|cut| {
+            cut.members.insert(member.to_owned());
+        });
+    }
+
+    /// Everything comes through again.
+    pub(crate) fn heal(&self) {
+        self.cut.send_replace(Cut::default());
+    }
+}
+
+/// Carries one connection until it is cut.
+async fn carry(mut from: TcpStream, to: SocketAddr, cut: watch::Receiver<Cut>) {
+    let Ok(mut to) = TcpStream::connect(to).await else { return };
+    let (mut from_read, mut from_write) = from.split();
+    let (mut to_read, mut to_write) = to.split();
+    let names = Arc::new(Mutex::new(HashSet::new()));
+    let is_cut = |cut: &Cut| cut.all || !cut.members.is_disjoint(&names.lock().unwrap());
+    let there = async {
+        let (mut chunk, mut seen) = (vec![0; 16 << 10], Vec::new());
+        while let Ok(read @ 1..) = from_read.read(&mut chunk).await {
+            seen.extend_from_slice(&chunk[..read]);
+            names.lock().unwrap().extend(named(&seen));
+            let kept = seen.len().saturating_sub(FROM.len() + NUMBER);
+            seen.drain(..kept);
+            let over = is_cut(&cut.borrow());
+            if over || to_write.write_all(&chunk[..read]).await.is_err() {
+                return;
+            }
+        }
+    };
+    let back = async {
+        let _ = tokio::io::copy(&mut to_read, &mut from_write).await;
+    };
+    let mut watched = cut.clone();
+    let cutting = async {
+        while !is_cut(&watched.borrow_and_update().clone()) {
+            if watched.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+        () = cutting => {}
+    }
+}
+
+/// The members that these bytes name.
+fn named(bytes: &[u8]) -> Vec<String> {
+    let starts = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(FROM));
+    let number = |at: usize| {
+        let digits = bytes[at + FROM.len()..].split(|byte| *byte == b'\r');
+        String::from_utf8_lossy(digits.clone().next().unwrap_or_default()).into_owned()
+    };
+    starts.map(number).collect()
+}
