@@ -18,6 +18,8 @@ use outrigger::telemetry::log;
 use outrigger::telemetry::metrics::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) mod records;
+
 /// How long a health question may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most that is read of the answer to a health question: its first line is enough.

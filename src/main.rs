@@ -60,6 +60,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Look at the records of Idempotency-Keys in a running proxy, and settle or forget one
+    Records {
+        #[command(subcommand)]
+        what: command::records::Records,
+    },
     /// Ask a running proxy whether it is ready; exit 0 if it is.
     Health {
         /// Its admin address.
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
         }
         Command::Schema => command::schema(),
         Command::Demo { seconds, config } => command::demo(seconds, config),
+        Command::Records { what } => command::records::records(what),
         Command::Health { admin } => command::health(&admin),
     }
 }

@@ -31,6 +31,7 @@ pub mod etcd;
 pub mod ledger;
 mod local;
 pub mod memory;
+pub mod operator;
 pub mod redis;
 pub mod registry;
 

@@ -7,7 +7,7 @@ use http::{Method, header};
 
 use super::answer::{self, Answer};
 use super::view::{self, Readiness, ReloadView};
-use super::{Client, authority, gauges, query};
+use super::{Client, authority, gauges, query, records};
 use crate::clock;
 use crate::config;
 use crate::explain::{Asked, explain};
@@ -61,6 +61,10 @@ const INDEX: &[(&str, &str)] = &[
     ("POST /breakers/{route}/isolate", "the same for all upstreams of a route (token)"),
     ("POST /breakers/{route}/close", "the same for all upstreams of a route (token)"),
 ];
+
+fn calls() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    INDEX.iter().chain(&records::INDEX)
+}
 
 impl<'a> Call<'a> {
     fn of(path: &'a str) -> Option<Self> {
@@ -194,7 +198,7 @@ fn index(head: &Parts) -> Answer {
     let accept = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let version = env!("CARGO_PKG_VERSION");
     if !accept.is_some_and(|accept| accept.contains("text/html")) {
-        let lines = INDEX.iter().map(|(call, what)| format!("{call:<46} {what}\n"));
+        let lines = calls().map(|(call, what)| format!("{call:<46} {what}\n"));
         let text = format!("outrigger {version}\n\n{}", lines.collect::<String>());
         return Answer::text(PLAIN, text);
     }
@@ -209,7 +213,7 @@ fn index(head: &Parts) -> Answer {
     let page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>outrigger</title>\n\
          <h1>outrigger {version}</h1>\n<table>\n{}</table>\n</html>\n",
-        INDEX.iter().map(row).collect::<String>()
+        calls().map(row).collect::<String>()
     );
     Answer::text("text/html; charset=utf-8", page)
 }

@@ -47,29 +47,29 @@ pub(super) fn check_host(
     Err(Box::new(answer::problem(421, detail)))
 }
 
-/// Refuses a change that is not the operator's: one that a web page of another origin asks for, or
-/// one without the token.
+/// Refuses what is not the operator's, of what is the operator's alone: what a web page of another
+/// origin asks for, or what comes without the token.
 pub(super) fn check_change(admin: &Admin, headers: &HeaderMap) -> Result<(), Box<Answer>> {
     if from_elsewhere(headers) {
-        let detail = "a change may not come from a web page of another origin";
+        let detail = "this may not come from a web page of another origin";
         return Err(Box::new(answer::problem(403, detail)));
     }
     let Some(file) = &admin.token_file else {
-        let detail = "changes are off: set admin.token_file to a file that holds a secret, and \
+        let detail = "this is off: set admin.token_file to a file that holds a secret, and \
                       send it as `Authorization: Bearer <secret>`";
         return Err(Box::new(answer::problem(403, detail)));
     };
     let token = match read_token(file) {
         Ok(token) => token,
         Err(why) => {
-            tracing::error!(file = %file.display(), why, "changes are off: no token");
-            let detail = format!("changes are off: admin.token_file {why}");
+            tracing::error!(file = %file.display(), why, "changes and records are off: no token");
+            let detail = format!("this is off: admin.token_file {why}");
             return Err(Box::new(answer::problem(403, &detail)));
         }
     };
     match bearer(headers) {
         None => Err(Box::new(answer::unauthorized(
-            "a change needs `Authorization: Bearer <secret>` with the content of admin.token_file",
+            "this needs `Authorization: Bearer <secret>` with the content of admin.token_file",
         ))),
         Some(given) if same(given, &token) => Ok(()),
         Some(_) => Err(Box::new(answer::unauthorized(

@@ -1,7 +1,8 @@
 //! The operator's listener: state to look at, and a few things to do.
 //!
 //! It runs on the control runtime, so that a request of the data path never waits for it. Looking
-//! changes nothing; doing needs the bearer token of `admin.token_file`. A connection serves one
+//! changes nothing; doing needs the bearer token of `admin.token_file`, and so does looking at
+//! records, which tell of clients' operations. A connection serves one
 //! request and is then closed, so that a client can hold one of the few places for a bounded time
 //! only. No TLS: bind it to the loopback or to a unix socket.
 
@@ -10,6 +11,7 @@ mod api;
 mod authority;
 mod gauges;
 mod query;
+mod records;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -45,7 +47,8 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// From the accept to the last byte of the answer. It bounds how long a client that reads nothing
 /// keeps its place; a large exposition takes well below a second.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
-/// The size of a request's body. No call needs one, so this is for what tools send by themselves.
+/// The size of a request's body. Few calls need one, and then a line; the rest is for what tools send
+/// by themselves.
 const BODY_BYTES: usize = 64 * 1024;
 /// The pause after an accept that failed for want of descriptors or memory, so that we do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -161,18 +164,25 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let get = head.method == http::Method::HEAD;
-    // Read although no call needs it: closing on unread bytes would reset the connection, and the
+    // Read although few calls need it: closing on unread bytes would reset the connection, and the
     // answer with it.
-    if Limited::new(body, BODY_BYTES).collect().await.is_err() {
+    let Ok(body) = Limited::new(body, BODY_BYTES).collect().await else {
         let detail = format!("the body is broken off or larger than {BODY_BYTES} bytes");
         return answer::problem(413, &detail).finish(get);
-    }
+    };
     if api::is_probe(head.uri.path()) {
         return api::answer(&proxy, &client, &head).finish(get);
     }
     // Reading a file, compiling and rendering take time in proportion to the configuration, and
     // health checks and names are kept on this thread.
-    let answering = tokio::task::spawn_blocking(move || api::answer(&proxy, &client, &head));
+    let runtime = tokio::runtime::Handle::current();
+    let answering = tokio::task::spawn_blocking(move || {
+        if records::is_for(head.uri.path()) {
+            let body = body.to_bytes();
+            return runtime.block_on(records::answer(&proxy, &client, &head, &body));
+        }
+        api::answer(&proxy, &client, &head)
+    });
     match answering.await {
         Ok(answer) => answer.finish(get),
         Err(_) => answer::problem(500, "the answer failed; the process log says why").finish(get),

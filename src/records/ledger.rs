@@ -17,11 +17,11 @@ use tokio::sync::{Notify, oneshot};
 use super::{Birth, Cause, Fault, Guarantee, Health, Kind, Page, Reply, Seen, Store, Wanted};
 use crate::clock;
 use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings, Verdict};
-use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled};
+use crate::policy::idempotency::machine::{Claim, Claimed, Found, Resolution, Settle, Settled};
 use crate::policy::idempotency::record::{Claimant, Fingerprint, Owner, Rid};
 use crate::policy::idempotency::settings::WAITERS_IN_ALL;
 use crate::shared::Shared;
-use crate::telemetry::metrics::{Operation, StoreMetrics};
+use crate::telemetry::metrics::{Operation, StoreMetrics, Word};
 use crate::units::{Period, Ratio};
 
 mod work;
@@ -348,7 +348,16 @@ impl Ledger {
     /// # Errors
     /// Why it was not made, or that it is not known whether it was.
     pub async fn settle(&self, rid: Rid, settle: Settle, by: Instant) -> Result<Settled, Fault> {
+        let word = match settle {
+            Settle::Resolve { how: Resolution::Executed { .. }, .. } => Some(Word::Executed),
+            Settle::Resolve { how: Resolution::NotExecuted, .. } => Some(Word::NotExecuted),
+            Settle::Purge { .. } => Some(Word::Purged),
+            _ => None,
+        };
         let settled = self.store.settle(rid, settle, by).await;
+        if let (Some(word), Ok(Settled::Done)) = (word, &settled) {
+            self.metrics.said(word);
+        }
         self.tell(rid);
         settled
     }

@@ -67,7 +67,8 @@ where
     (dispatch, LogControl(handle))
 }
 
-/// The least level for our own lines and for those of libraries.
+/// The least level for our own lines and for those of libraries. What operators change is written
+/// whatever the level.
 fn targets(level: Level) -> Targets {
     let ours = match level {
         Level::Error => LevelFilter::ERROR,
@@ -75,7 +76,10 @@ fn targets(level: Level) -> Targets {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("outrigger", ours)
+    Targets::new()
+        .with_default(ours.min(LevelFilter::WARN))
+        .with_target("outrigger", ours)
+        .with_target("audit", LevelFilter::INFO)
 }
 
 #[cfg(test)]

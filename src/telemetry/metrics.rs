@@ -47,7 +47,7 @@ pub use listener::ListenerMetrics;
 pub use places::{BulkheadMetrics, LimitMetrics};
 use process::Process;
 pub use protection::ProtectionMetrics;
-pub use records::{KeyedMetrics, Operation, StoreMetrics};
+pub use records::{KeyedMetrics, Operation, StoreMetrics, Word};
 use samples::Samples;
 pub use worker::WorkerMetrics;
 

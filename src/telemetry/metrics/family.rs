@@ -129,6 +129,8 @@ families! {
             "Operations of which it is not known, or known not, that they were done; by cause.";
         StoreFenced = COUNTER "outrigger_store_fenced_total" ["store" "operation"]
             "Changes that were refused because the record had another claimant by then.";
+        StoreWords = COUNTER "outrigger_store_settled_by_hand_total" ["store" "as"]
+            "Records that an operator or a probe has settled, or an operator removed.";
         StoreLeasesLost = COUNTER "outrigger_store_leases_lost_total" ["store"]
             "Leases that ended while their owner was at work.";
         StoreSpooled = GAUGE "outrigger_store_spooled_results" ["store"]

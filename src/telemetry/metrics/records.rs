@@ -48,6 +48,20 @@ impl Operation {
     }
 }
 
+/// What an operator or a probe has made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It was executed.
+    Executed,
+    /// It was not.
+    NotExecuted,
+    /// It was removed.
+    Purged,
+}
+
+/// [`Word`] in label form.
+const WORDS: [&str; 3] = ["executed", "not_executed", "purged"];
+
 /// The numbers of a store.
 #[derive(Debug)]
 pub struct StoreMetrics {
@@ -66,6 +80,7 @@ pub struct StoreMetrics {
     kinds: &'static [&'static str],
     durations: [Latency<9>; Operation::ALL.len()],
     fenced: [Counter; Operation::ALL.len()],
+    words: [Counter; WORDS.len()],
     /// By operation, then by kind.
     errors: Box<[Counter]>,
 }
@@ -86,6 +101,7 @@ impl StoreMetrics {
             kinds,
             durations: std::array::from_fn(|_| Latency::new(&COMMIT)),
             fenced: Default::default(),
+            words: Default::default(),
             errors: (0..kinds.len() * Operation::ALL.len()).map(|_| Counter::default()).collect(),
         }
     }
@@ -97,6 +113,13 @@ impl StoreMetrics {
         }
         let Some(kind) = fault else { return };
         if let Some(counter) = self.errors.get(operation as usize * self.kinds.len() + kind) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a record that an operator or a probe has settled.
+    pub fn said(&self, word: Word) {
+        if let Some(counter) = self.words.get(word as usize) {
             counter.inc();
         }
     }
@@ -136,6 +159,11 @@ impl Emit for StoreMetrics {
             Family::StoreFenced => {
                 for (counter, operation) in self.fenced.iter().zip(Operation::ALL) {
                     samples.occurred(owner, operation.as_str(), counter.get());
+                }
+            }
+            Family::StoreWords => {
+                for (counter, word) in self.words.iter().zip(WORDS) {
+                    samples.occurred(owner, word, counter.get());
                 }
             }
             Family::StoreDuration => {
