@@ -4,4 +4,4 @@ mod contract;
 mod embedded;
 mod etcd;
 mod memory;
-mod redis;
+pub(crate) mod redis;

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 
 use super::contract::{Fixture, Scene, contract};
 use crate::support::eventually;
-use servers::Server;
+pub(crate) use servers::Server;
 
 /// Settings for this address, and more of them as JSON.
 fn settings(url: &str, more: &str) -> Settings {
