@@ -1,5 +1,6 @@
 //! Stores of records. Each kind is one file that says how to open it and runs the contract.
 
 mod contract;
+mod crash;
 mod embedded;
 mod memory;
