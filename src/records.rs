@@ -29,6 +29,7 @@ pub mod codec;
 pub mod embedded;
 mod local;
 pub mod memory;
+pub mod spool;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.
