@@ -34,6 +34,7 @@ pub mod memory;
 pub mod operator;
 pub mod redis;
 pub mod registry;
+pub mod spool;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.
