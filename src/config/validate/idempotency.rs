@@ -389,7 +389,8 @@ fn beside(check: &mut Check<'_>, at: &str, route: &Route, s: &Settings) {
     }
     if route.retry.unsafe_methods == UnsafeMethods::Always && !s.upstream_idempotent {
         let message = "is `always` beside `idempotency`: an operation that may have been executed \
-                       would be sent again; write `unsent_or_keyed`, or `upstream_idempotent: true`";
+                       would be sent again; write `unsent_or_keyed`, or \
+                       `upstream_idempotent: true`";
         check.conflict(&format_args!("{outer}.retry.unsafe_methods"), message);
     }
     let links = format!("{outer}.fallback");
