@@ -121,7 +121,9 @@ proptest! {
     }
 
     #[test]
-    fn every_key_is_read_back_from_its_field(bytes in prop::collection::vec(0x20_u8..=0x7e, 1..=LONGEST)) {
+    fn every_key_is_read_back_from_its_field(
+        bytes in prop::collection::vec(0x20_u8..=0x7e, 1..=LONGEST),
+    ) {
         let key = Key(bytes.clone().into());
         prop_assert_eq!(Key::parse([&key.to_field()[..]]), Ok(Some(key)));
     }
