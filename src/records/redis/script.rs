@@ -135,8 +135,11 @@ pub(super) fn settle_args(settle: &Settle, rid: &Rid, seal: &Seal) -> Result<Arg
     Ok(match settle {
         Settle::Renew { by, lease } => with(by, "renew", vec![text(lease)]),
         Settle::Complete { by, answer, retention } => {
-            let sealed =
-                if is_bare(answer) { Vec::new() } else { seal.encode(answer, rid, by.fence)? };
+            let sealed = if is_bare(answer) {
+                Vec::new()
+            } else {
+                summed(seal.encode(answer, rid, by.fence)?, rid, by.fence)
+            };
             let mut rest = vec![text(answer.status), sealed];
             rest.extend(kept(retention));
             with(by, "complete", rest)
