@@ -13,6 +13,7 @@
 //! | 6 | [`proxy`] | the data path: the way of a request |
 //! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
 //! | 4 | [`upstream`] | endpoints, connections, names, health |
+//! | 4 | [`tls`] | certificates, keys, handshakes, who the other side is |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
@@ -93,6 +94,7 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod watch;

@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// Sets every gauge that nothing else keeps.
-pub(super) fn refresh(snapshot: &Snapshot, now: Instant) {
+pub(super) fn refresh(snapshot: &Snapshot, metrics: &Metrics, now: Instant) {
+    snapshot.measure_tls(metrics, clock::wall_now());
     for route in &snapshot.routes {
         for (_, circuit) in route.circuits() {
             circuit.measure(&route.settings.circuit_breaker, now);

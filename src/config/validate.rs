@@ -9,6 +9,7 @@ mod listener;
 mod policy;
 mod priority;
 mod route;
+mod tls;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -40,6 +40,7 @@ use crate::policy::resolution::Resolution;
 use crate::policy::retry_budget::{Balance, Budget, Cost};
 use crate::shared::Shared;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+use crate::tls::client::Client;
 
 pub use self::local::LocalExecutor;
 
@@ -51,6 +52,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// Its settings.
     pub settings: Settings,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<Client>>,
     /// What lives on when the settings change.
     pub state: Arc<State>,
 }
