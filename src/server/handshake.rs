@@ -76,7 +76,7 @@ impl Handshakes {
                 // Who asks for no protocol speaks HTTP/1.1, unless there is only the other.
                 let only_http2 = !protocols.contains(&Protocol::Http1);
                 let silent = if only_http2 { Protocol::Http2 } else { Protocol::Http1 };
-                Some((Stream::Tls(Box::new(stream)), protocol.unwrap_or(silent)))
+                Some((Stream::accepted(stream), protocol.unwrap_or(silent)))
             }
             Err(end) => {
                 handshakes.count(end);

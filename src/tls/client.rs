@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -25,9 +26,13 @@ use crate::telemetry::metrics::HandshakeOut;
 /// share them; an upstream has one name as a rule.
 const SESSIONS: usize = 64;
 
+/// Gives every [`Client`] of the process a number of its own; 0 is nobody's.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// TLS of one upstream.
 #[derive(Debug)]
 pub struct Client {
+    id: u64,
     settings: UpstreamTls,
     kept: Kept<Ready>,
 }
@@ -85,7 +90,14 @@ impl Client {
     pub fn load(settings: &UpstreamTls, disk: &Disk) -> Result<Self, Vec<Fault>> {
         let made = make(settings, disk)?;
         let fingerprint = disk.fingerprint(paths(settings));
-        Ok(Self { settings: settings.clone(), kept: Kept::new(made, fingerprint) })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, settings: settings.clone(), kept: Kept::new(made, fingerprint) })
+    }
+
+    /// Tells it, with its settings, from every other.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether it was made of these settings.

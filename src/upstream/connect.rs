@@ -22,14 +22,35 @@ pub enum Stream {
     /// Over a unix socket.
     Unix(UnixStream),
     /// Under TLS over one of the others; on the heap, so that those stay small.
-    Tls(Box<TlsStream<Self>>),
+    Tls(Box<Secured>),
+}
+
+/// A stream under TLS.
+#[derive(Debug)]
+pub struct Secured {
+    stream: TlsStream<Stream>,
+    /// The [`Client::id`] that it was opened by; 0 for one that came from a client.
+    opened_by: u64,
 }
 
 impl Stream {
     /// Whether HTTP/2 was agreed on in a TLS handshake.
     #[must_use]
     pub fn chose_http2(&self) -> bool {
-        matches!(self, Self::Tls(stream) if is_http2(stream))
+        matches!(self, Self::Tls(secured) if is_http2(&secured.stream))
+    }
+
+    /// Who vouched for the other side: the [`Client::id`] by which it was opened, or 0 in the
+    /// clear. A connection is used under the settings that it was opened under, and no others.
+    #[must_use]
+    pub fn opened_by(&self) -> u64 {
+        if let Self::Tls(secured) = self { secured.opened_by } else { 0 }
+    }
+
+    /// A client's stream, under TLS now.
+    #[must_use]
+    pub fn accepted(stream: TlsStream<Self>) -> Self {
+        Self::Tls(Box::new(Secured { stream, opened_by: 0 }))
     }
 }
 
@@ -63,7 +84,7 @@ impl<'a> Secure<'a> {
         match client.connect(stream, host, offer).await {
             Ok(Connected { stream, resumed }) => {
                 handshakes.count(if resumed { HandshakeOut::Resumed } else { HandshakeOut::Full });
-                Ok(Stream::Tls(Box::new(stream)))
+                Ok(Stream::Tls(Box::new(Secured { stream, opened_by: client.id() })))
             }
             Err(failure) => {
                 handshakes.count(failure.end);
@@ -110,7 +131,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_read(cx, buffer),
         }
     }
 }
@@ -124,7 +145,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write(cx, bytes),
         }
     }
 
@@ -132,7 +153,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
         }
     }
 
@@ -140,7 +161,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
         }
     }
 
@@ -152,7 +173,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
         }
     }
 

@@ -121,6 +121,12 @@ impl Upstream {
         set.endpoints.iter().any(|e| !tried.contains(&e.id) && e.available(now))
     }
 
+    /// Who vouches for its endpoints: the [`Client::id`] of its TLS, or 0 in the clear.
+    #[must_use]
+    pub fn opens_by(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.id())
+    }
+
     /// Waits until every name of the upstream has been answered, or refused, once.
     pub async fn answered(&self) {
         if keeper::has_names(self) {

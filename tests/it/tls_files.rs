@@ -218,7 +218,8 @@ fn all_faults_of_all_files_are_told_at_once_with_their_places() {
 upstreams:
   u: {{ endpoints: [\"127.0.0.1:1\"], tls: {{ ca: {at}/none.pem }} }}
 routes:
-  - {{ name: r, upstream: u, headers: {{ request: {{ set: {{ host: x }} }} }} }}
+  - {{ name: r, upstream: u }}
+  - {{ name: never, upstream: u }}
 "
     );
     let Err(StartError::Config(problems)) = App::start(Start::new(text.clone(), None, None)) else {
@@ -232,7 +233,7 @@ routes:
             (7, "listeners[0].tls.certificates[1].key"),
             (8, "listeners[0].tls.client_ca"),
             (10, "upstreams.u.tls.ca"),
-            (12, "routes[0].headers.request"),
+            (13, "routes[1].match"),
         ],
         "{problems:#?}"
     );

@@ -194,6 +194,21 @@ async fn a_session_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_other_settings_is_not_used_under_these() {
+    let (trust, behind) = (Trust::new(), upstream().spawn().await);
+    let proxy = trust.to(behind.address(), "protocol: http1", "").spawn().await;
+    assert_eq!(client(&proxy).get("/").await.status(), 200);
+    let secure = proxy.text.replace("protocol: http1", "tls: {}");
+    proxy.app().proxy.reload(&secure).unwrap();
+    // Kept connections in the clear would answer.
+    for _ in 0..4 {
+        assert_eq!(client(&proxy).get("/").await.reason(), Some("tls_failure"));
+    }
+    proxy.app().proxy.reload(&proxy.text).unwrap();
+    assert_eq!(client(&proxy).get("/").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_takes_no_longer_than_a_connection_may() {
     let trust = Trust::new();
     // It accepts and stays silent.

@@ -29,7 +29,7 @@ where
         message: Message<'_, B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        if self.shared(&upstream.settings.pool, endpoint).is_some() {
+        if self.shared(upstream, endpoint).is_some() {
             return self.send_http2(upstream, endpoint, message, connect_by).await;
         }
         if self.has_idle(endpoint) {
