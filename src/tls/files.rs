@@ -113,12 +113,15 @@ fn meant(path: &Path) -> Option<String> {
     Some(folder.join(near).display().to_string())
 }
 
+/// A certificate with its key, and what operators see of it.
+type Certificate = (Arc<CertifiedKey>, Shown);
+
 /// Reads a certificate and its key; `under` is in front of the settings' names.
 pub(super) fn certificate(
     disk: &Disk,
     under: &str,
     files: &CertificateFiles,
-) -> Result<(Arc<CertifiedKey>, Shown), Vec<Fault>> {
+) -> Result<Certificate, Vec<Fault>> {
     let cert_key = format!("{under}cert");
     let key_key = format!("{under}key");
     let chain = disk.of_key(&cert_key, &files.cert).and_then(|pem| chain(&cert_key, &pem));
