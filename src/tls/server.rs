@@ -340,3 +340,6 @@ fn end_of(error: &std::io::Error) -> HandshakeIn {
         _ => HandshakeIn::Protocol,
     }
 }
+
+#[cfg(test)]
+mod tests;
