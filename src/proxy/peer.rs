@@ -33,7 +33,7 @@ pub struct Peer {
     idle_timeout: Duration,
     max_requests: u64,
     /// There once a TLS handshake is done; on the heap, for most connections have none.
-    secure: OnceCell<Option<Box<Identity>>>,
+    secure: OnceCell<Box<Option<Identity>>>,
     verdict: Cell<Verdict>,
     waker: RefCell<Option<Waker>>,
 }
@@ -81,7 +81,7 @@ impl Peer {
     /// connection waits for its first request.
     pub fn secured(&self, identity: Option<Identity>, now: Instant) {
         // There is one handshake to a connection, so this is never set already.
-        let _ = self.secure.set(identity.map(Box::new));
+        let _ = self.secure.set(Box::new(identity));
         self.activity.idle_since.set(now);
     }
 
@@ -94,7 +94,7 @@ impl Peer {
     /// Who the client has proved to be by a certificate of its own.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.secure.get()?.as_deref()
+        self.secure.get()?.as_ref().as_ref()
     }
 
     /// What the watch wants; the task that asks is woken when that changes.

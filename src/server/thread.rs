@@ -172,19 +172,25 @@ fn take(
     };
     let live = worker.proxy.live();
     let Some((_, settings)) = live.snapshot.listener(&listener) else { return };
-    let (mut protocols, limits) = (settings.protocols.clone(), settings.limits.clone());
+    let (protocols, limits) = (settings.protocols.clone(), settings.limits.clone());
     let tls = live.snapshot.servers.get(&*listener).cloned();
     let peer = Peer::new(listener, metrics, client, &limits, clock::now());
-    let handshakes = tls.is_some().then(|| Rc::clone(handshakes));
     let (worker, registered) = (Rc::clone(worker), registry.enter(&peer));
-    tokio::task::spawn_local(async move {
-        let mut stream = stream;
-        if let (Some(tls), Some(handshakes)) = (tls, handshakes) {
-            // On the heap, so that a connection in the clear keeps no room for it.
+    // A task of its own kind, so that a connection in the clear keeps no room for a handshake.
+    if let Some(tls) = tls {
+        let handshakes = Rc::clone(handshakes);
+        tokio::task::spawn_local(async move {
             let shaken = Box::pin(handshakes.shake(&tls, &peer, stream, &protocols)).await;
-            let Some((under_tls, protocol)) = shaken else { return };
-            (stream, protocols) = (under_tls, vec![protocol]);
-        }
+            drop((tls, handshakes));
+            if let Some((stream, protocol)) = shaken {
+                connection::serve(worker, peer, stream, &[protocol], &limits).await;
+            }
+            drop(registered);
+            drop(counted);
+        });
+        return;
+    }
+    tokio::task::spawn_local(async move {
         connection::serve(worker, peer, stream, &protocols, &limits).await;
         drop(registered);
         drop(counted);
