@@ -15,7 +15,7 @@ use crate::proxy::{Live, Proxy};
 use crate::server::accept::Socketed;
 use crate::upstream::resolve::Resolver;
 use crate::upstream::{Upstream, keeper};
-use crate::watch::{self, Fingerprint};
+use crate::watch::{self, Fingerprint, Folders};
 
 /// What the control runtime works on.
 pub struct Parts {
@@ -43,6 +43,7 @@ pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
         tokio::spawn(admin::serve(admin, Arc::clone(&proxy)));
         if proxy.live().snapshot.config.reload.watch {
             tokio::spawn(watch_file(Arc::clone(&proxy)));
+            tokio::spawn(watch_tls(Arc::clone(&proxy)));
         }
         // Either way it is over: the sender is dropped, not used.
         let _ = ended.await;
@@ -92,6 +93,27 @@ async fn keep_upstreams(proxy: Arc<Proxy>, resolver: Arc<Resolver>) {
         drop(live);
         if follow.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Keeps the files of TLS of the configuration in force.
+async fn watch_tls(proxy: Arc<Proxy>) {
+    let mut follow = proxy.follow();
+    let mut folders = Folders::default();
+    loop {
+        let live = follow.borrow_and_update().clone();
+        let proxy = Arc::clone(&proxy);
+        let look = tokio::task::spawn_blocking(move || {
+            folders.watch(&live.snapshot.tls_folders());
+            live.snapshot.refresh_tls(&proxy.metrics);
+            folders
+        });
+        // The only ways to fail are a panic in there and the end of the runtime.
+        folders = look.await.unwrap_or_default();
+        tokio::select! {
+            () = folders.look_again() => {}
+            changed = follow.changed() => if changed.is_err() { return },
         }
     }
 }

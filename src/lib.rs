@@ -16,6 +16,7 @@
 //! | 4 | [`records`] | what is kept of requests with an Idempotency-Key |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 3 | [`failpoint`] | where a build for tests can be made to die |
+//! | 3 | [`tls`], above those | certificates and keys, handshakes, who the other side is |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
 //! | 0 | [`units`] | lengths of time, sizes, shares, rates |
@@ -37,7 +38,8 @@
 //! # Threads
 //!
 //! - **Workers** ([`server::thread`]), one for each CPU: a single-threaded runtime with its own
-//!   connections to clients and to upstreams. A request stays on its worker to its end.
+//!   connections to clients and to upstreams, TLS handshakes included ([`server::handshake`]). A
+//!   request stays on its worker to its end.
 //! - **Accept** ([`server::accept`]): one thread for all listeners; a new connection goes to the
 //!   worker with the fewest, and waits in the kernel while the listener is at its limit.
 //! - **Control** ([`control`]): the operator's listener, DNS, health checks, the watch over the
@@ -77,6 +79,8 @@
 //! - A trial of a circuit is never retried, and no retry goes unpaid.
 //! - An answer that has begun is never retried; one that is cut off looks cut off.
 //! - A setting that does nothing is an error, and so is a file that is half right.
+//! - An upstream under TLS is verified, and a connection is used under the settings it was opened
+//!   under alone.
 //! - No secret is printed; of headers, the log has the host and the request's identifier alone.
 
 pub mod admin;
@@ -97,6 +101,7 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod watch;

@@ -253,6 +253,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::Deadline
         | Reason::BodyDeadline => DEADLINE_EXCEEDED,
         Reason::ConnectFailure
+        | Reason::TlsFailure
         | Reason::UpstreamRefused
         | Reason::UpstreamReset
         | Reason::CircuitOpen

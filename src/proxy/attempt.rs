@@ -30,6 +30,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::error::Cause;
 use crate::upstream::message::OwnFields;
 use crate::upstream::pool::Lease;
 
@@ -328,7 +329,10 @@ fn classify(
             } else {
                 outbound.body_failure().map(Refusal::from)
             };
-            let reason = reason_of(error.end);
+            let reason = match &error.cause {
+                Cause::Tls(_) => Reason::TlsFailure,
+                _ => reason_of(error.end),
+            };
             tracing::debug!(end = ?error.end, cause = %error.cause, "attempt failed");
             Classified { tried: failed(outcome(error.end, error.unsent), reason), ours }
         }

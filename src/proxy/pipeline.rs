@@ -375,7 +375,7 @@ fn prepare(
         // body.
         headers.remove(http::header::EXPECT);
     }
-    site.forwarding.request(&mut headers, &ctx.peer.client, false, version);
+    site.forwarding.request(&mut headers, &ctx.peer.client, ctx.peer.is_secure(), version);
     let uri = target_of(matched, uri, &mut headers)?;
     if let Some(tier) = &route.tier {
         headers.insert(route.importance.header(), tier.name().clone());

@@ -24,6 +24,7 @@ mod process;
 mod protection;
 mod records;
 mod samples;
+mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use process::Process;
 pub use protection::ProtectionMetrics;
 pub use records::{KeyedMetrics, Operation, StoreMetrics, Word};
 use samples::Samples;
+pub use tls::{Expiry, HandshakeIn, HandshakeOut, HandshakesIn, HandshakesOut, Refused, TlsFiles};
 pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].
@@ -107,6 +109,7 @@ pub struct Metrics {
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
     protection: ProtectionMetrics,
+    tls: TlsFiles,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -145,6 +148,7 @@ impl Metrics {
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
             protection: ProtectionMetrics::default(),
+            tls: TlsFiles::default(),
         }
     }
 
@@ -268,6 +272,12 @@ impl Metrics {
         &self.protection
     }
 
+    /// The files of TLS.
+    #[must_use]
+    pub const fn tls(&self) -> &TlsFiles {
+        &self.tls
+    }
+
     /// Requests that have not ended, of all routes.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
@@ -360,6 +370,7 @@ impl Metrics {
             Family::ProtectionPressure | Family::ProtectionUsage => {
                 self.protection.emit(&[], samples);
             }
+            Family::TlsSwaps | Family::TlsExpiry | Family::TlsRefused => self.tls.emit(samples),
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}
         }

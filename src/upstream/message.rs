@@ -61,8 +61,8 @@ impl OwnFields {
 
 impl<B> Message<'_, B> {
     /// The request for HTTP/2, which carries the host in `:authority` (RFC 9113, 8.3.1), and that
-    /// is taken from the target.
-    pub fn into_http2(self) -> Request<B> {
+    /// is taken from the target; `tls` says which scheme it is sent under.
+    pub fn into_http2(self, tls: bool) -> Request<B> {
         let mut request = Request::new(self.body);
         *request.version_mut() = Version::HTTP_2;
         *request.method_mut() = self.method.clone();
@@ -73,7 +73,7 @@ impl<B> Message<'_, B> {
         let authority = host.and_then(|host| uri::Authority::from_maybe_shared(host).ok());
         let mut parts = self.uri.clone().into_parts();
         parts.authority = authority.or(parts.authority);
-        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.scheme = Some(if tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| self.uri.clone());
         request
     }

@@ -46,4 +46,7 @@ mod rewriting;
 mod routing;
 mod slow_reader;
 mod timeouts;
+mod tls;
+mod tls_files;
+mod tls_upstream;
 mod upstream_http2;

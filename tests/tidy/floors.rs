@@ -86,6 +86,19 @@ pub(crate) const HOUSE: &[Place] = &[
         ],
     },
     Place {
+        module: "tls",
+        floor: 4,
+        crates: &[
+            "arc_swap",
+            "rustls",
+            "tokio::io",
+            "tokio_rustls",
+            "tracing",
+            "webpki",
+            "webpki_roots",
+        ],
+    },
+    Place {
         module: "upstream",
         floor: 5,
         crates: &[

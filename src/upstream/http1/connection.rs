@@ -95,6 +95,11 @@ where
         self.opened
     }
 
+    /// Who vouched for the endpoint when it was opened; see [`Stream::opened_by`].
+    pub fn opened_by(&self) -> u64 {
+        if let Wire::Whole(stream) = &self.wire { stream.opened_by() } else { 0 }
+    }
+
     /// Whether an idle connection can still be used: the endpoint has neither closed it nor sent
     /// anything that nobody asked for. Costs no system call unless the kernel has reported
     /// something.

@@ -105,6 +105,8 @@ where
             let waits =
                 self.piece.is_empty() && self.tail.is_empty() && self.pull(cx)?.is_pending();
             if !self.unwritten() {
+                // Under TLS, what was taken may still have to be sent.
+                ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Fault::Io)?;
                 return if waits { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let written = ready!(self.poll_write_once(stream, cx)).map_err(Fault::Io)?;
