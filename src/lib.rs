@@ -86,6 +86,7 @@ pub mod control;
 pub mod demo;
 pub mod explain;
 pub mod gate;
+pub mod http1;
 pub mod policy;
 pub mod protect;
 pub mod proxy;

@@ -156,7 +156,14 @@ impl Copy {
     async fn run(self, pools: Rc<Pools<RequestBody>>) {
         let Self { method, uri, headers, own, body, upstream, endpoint, .. } = self;
         let (in_flight, mut place) = (self.in_flight, self.place);
-        let message = Message { method: &method, uri: &uri, headers: &headers, own: &own, body };
+        let message = Message {
+            method: &method,
+            uri: &uri,
+            headers: &headers,
+            own: &own,
+            body,
+            informed: None,
+        };
         let sending = pools.send(&upstream, &endpoint, message, self.connect_by);
         let (end, unsent, answer) = match clock::until(self.end, sending).await {
             Ok(Ok((response, lease))) => {

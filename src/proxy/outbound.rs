@@ -1,15 +1,17 @@
 //! The request as it goes to the upstream: made once, sent once or more.
 
 use std::cell::{Ref, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
 
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
+use super::peer::Peer;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::message::{Message, OwnFields};
+use crate::upstream::message::{Informed, Message, OwnFields};
 
 /// The most attempts of a request, and so endpoints to remember; the configuration allows no more.
 const TRIED_MAX: usize = 10;
@@ -20,6 +22,8 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     source: Option<RequestSource>,
+    /// The client, if it can be told of interim answers.
+    informed: Option<Rc<Peer>>,
     /// Behind a cell, since two attempts of one request may be under way.
     tried: RefCell<Tried>,
 }
@@ -38,8 +42,9 @@ impl Outbound {
         uri: Uri,
         headers: HeaderMap,
         source: Option<RequestSource>,
+        informed: Option<Rc<Peer>>,
     ) -> Self {
-        Self { method, uri, headers, source, tried: RefCell::default() }
+        Self { method, uri, headers, source, informed, tried: RefCell::default() }
     }
 
     /// The header fields.
@@ -88,7 +93,8 @@ impl Outbound {
     /// The request as the next attempt sends it, with fields of its own.
     pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
-        Message { method: &self.method, uri: &self.uri, headers: &self.headers, own, body }
+        let informed = self.informed.as_deref().map(|peer| peer as &dyn Informed);
+        Message { method: &self.method, uri: &self.uri, headers: &self.headers, own, body, informed }
     }
 
     /// Whether the body, if there is one, can be sent once more.

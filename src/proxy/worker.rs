@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::Proxy;
 use super::body::RequestBody;
+use crate::clock;
+use crate::http1::Stock;
 use crate::policy::protection::{Pressure, Resource};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::pool::Pools;
@@ -19,6 +21,8 @@ pub struct Worker {
     pub pools: Rc<Pools<RequestBody>>,
     /// Its metrics.
     pub metrics: Arc<WorkerMetrics>,
+    /// What its connections share.
+    pub stock: Rc<Stock>,
     lateness: RefCell<Pressure>,
 }
 
@@ -26,7 +30,20 @@ impl Worker {
     /// A worker without connections.
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, metrics: Arc<WorkerMetrics>) -> Self {
-        Self { proxy, pools: Rc::default(), metrics, lateness: RefCell::default() }
+        let worker = Self {
+            proxy,
+            pools: Rc::default(),
+            metrics,
+            stock: Rc::default(),
+            lateness: RefCell::default(),
+        };
+        worker.tell_date();
+        worker
+    }
+
+    /// Tells the connections the date.
+    pub fn tell_date(&self) {
+        self.stock.set_date(&httpdate::fmt_http_date(clock::wall_now()));
     }
 
     /// Learns how late the thread's last timer fired.

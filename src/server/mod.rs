@@ -5,5 +5,6 @@
 pub mod accept;
 pub mod connection;
 pub mod drain;
+mod http1;
 mod stream;
 pub mod thread;

@@ -1,6 +1,9 @@
 //! A request as it is handed to a connection.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{header, uri};
 
 /// A request to send. Its head is borrowed, since another attempt may send it again.
 #[derive(Debug)]
@@ -15,6 +18,14 @@ pub struct Message<'a, B> {
     pub own: &'a OwnFields,
     /// Its body.
     pub body: B,
+    /// Who hears of interim answers; over HTTP/1 alone.
+    pub informed: Option<&'a dyn Informed>,
+}
+
+/// Who hears of interim answers (RFC 9110, 15.2).
+pub trait Informed: fmt::Debug {
+    /// An interim answer came, other than 100 and 101.
+    fn interim(&self, answer: Response<()>);
 }
 
 /// The most fields that an attempt has of its own.

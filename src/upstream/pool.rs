@@ -21,7 +21,7 @@ use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
-use super::message::Message;
+use super::message::{Informed, Message};
 use super::{LocalExecutor, Upstream};
 use crate::clock;
 use crate::config::upstream::{Pool as Settings, Protocol};
@@ -96,15 +96,16 @@ where
         if upstream.settings.protocol == Protocol::Http2 {
             return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
         }
+        let informed = message.informed;
         let mut outgoing = Outgoing::new(message);
         while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint) {
-            match exchange(connection, outgoing).await {
+            match exchange(connection, outgoing, informed).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
                 Err((fault, None)) => return Err(broken(false, Cause::Exchange(fault))),
             }
         }
-        Box::pin(self.send_on_new(upstream, endpoint, outgoing, connect_by)).await
+        Box::pin(self.send_on_new(upstream, endpoint, outgoing, informed, connect_by)).await
     }
 
     async fn send_on_new(
@@ -112,10 +113,11 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         outgoing: Outgoing<B>,
+        informed: Option<&dyn Informed>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
         let connection = self.open_http1(upstream, endpoint, connect_by).await?;
-        match exchange(connection, outgoing).await {
+        match exchange(connection, outgoing, informed).await {
             Ok(response) => Ok((response, self.lease(upstream, endpoint))),
             Err((fault, unsent)) => Err(broken(unsent.is_some(), Cause::Exchange(fault))),
         }
@@ -381,12 +383,13 @@ fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place)
 async fn exchange<B>(
     mut connection: Box<Connection<B>>,
     outgoing: Outgoing<B>,
+    informed: Option<&dyn Informed>,
 ) -> Result<Response<answer::Body<B>>, (Fault, Option<Outgoing<B>>)>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
     connection.begin(outgoing);
-    match poll_fn(|cx| connection.poll_head(cx)).await {
+    match poll_fn(|cx| connection.poll_head(informed, cx)).await {
         Ok(head) => Ok(head.map(|()| answer::Body::Http1(connection))),
         Err(fault) => Err((fault, connection.take_unsent())),
     }

@@ -4,7 +4,7 @@ static LEFT: HeaderName = HeaderName::from_static("x-left");
 static MORE: HeaderName = HeaderName::from_static("x-more");
 
 fn message<'a>(uri: &'a Uri, headers: &'a HeaderMap, own: &'a OwnFields) -> Message<'a, ()> {
-    Message { method: &Method::POST, uri, headers, own, body: () }
+    Message { method: &Method::POST, uri, headers, own, body: (), informed: None }
 }
 
 #[test]
