@@ -38,11 +38,9 @@ pub fn write_head(
     date: &[u8],
 ) -> Sent {
     put_status(lead, parts.status);
-    let without = asked.head
-        || parts.status.is_informational()
-        || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    // There a length is that of the body that another request would get (RFC 9110, 8.6).
-    let keeps_length = without && parts.status != StatusCode::NO_CONTENT;
+    let without = asked.head || bodiless(parts.status);
+    // There a length is that of the body that a GET would get (RFC 9110, 8.6).
+    let keeps_length = asked.head && !bodiless(parts.status);
     let fields = put_fields(lead, &parts.headers, keeps_length);
     if !fields.date {
         lead.extend_from_slice(b"date: ");
@@ -74,6 +72,12 @@ pub fn write_head(
     }
     lead.extend_from_slice(b"\r\n");
     Sent { body, keep_alive }
+}
+
+/// Answers that have no body whatever their fields say (RFC 9112, 6.3).
+fn bodiless(status: StatusCode) -> bool {
+    status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Writes an interim answer (1xx).

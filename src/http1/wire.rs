@@ -132,7 +132,8 @@ impl<S> Wire<S> {
                 Reading::Chunks(Decoder::default())
             }
         };
-        self.expects = head.expects;
+        // Who sends at once does not wait.
+        self.expects = head.expects && self.buffer.is_empty();
         Ok(Some(head))
     }
 

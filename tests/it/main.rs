@@ -43,5 +43,6 @@ mod retry_limits;
 mod rewriting;
 mod routing;
 mod slow_reader;
+mod smuggling;
 mod timeouts;
 mod upstream_http2;
