@@ -18,7 +18,7 @@ use std::fmt;
 pub use self::answer::{Asked, Sent, put_interim, write_head};
 pub use self::chunked::{Decoder, Step, forbidden_in_trailers};
 pub use self::head::{Framing, Head, HeadLimits, Refused, take_head};
-pub use self::outgoing::{Delimited, Outgoing, Stopped, put, put_field};
+pub use self::outgoing::{Delimited, Outgoing, Stopped, put_field, put_length};
 pub use self::stock::Stock;
 pub use self::wire::{BodyReader, SharedWire, Wire, Writer};
 
@@ -33,3 +33,6 @@ impl fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+#[cfg(test)]
+mod tests;

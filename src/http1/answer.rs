@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, response};
 
-use super::{Delimited, put, put_field};
+use super::{Delimited, put_field, put_length};
 
 /// What a request asks of its answer.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub fn write_head(
             None
         }
         Some(length) => {
-            put(lead, format_args!("content-length: {length}\r\n"));
+            put_length(lead, length);
             Some(Delimited::Length(length))
         }
         None if asked.http10 => Some(Delimited::Close),
@@ -76,8 +76,7 @@ pub fn write_head(
 
 /// Answers that have no body whatever their fields say (RFC 9112, 6.3).
 fn bodiless(status: StatusCode) -> bool {
-    status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Writes an interim answer (1xx).

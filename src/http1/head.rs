@@ -17,8 +17,9 @@ use super::Asked;
 const FEW_FIELDS: usize = 32;
 /// The most fields for which the parser's own notes are on the stack.
 const STACK_FIELDS: usize = 128;
-/// The bytes of a head that no limit counts: the version, the spaces and the line's end.
-const UNCOUNTED_BYTES: usize = 64;
+/// Room for what the limit on a head does not count: the version, spaces, the ends of lines, and the
+/// host of an absolute target.
+const UNCOUNTED_BYTES: usize = 1024;
 /// The most empty lines before a request (RFC 9112, 2.2), in bytes: some clients send one after a
 /// body.
 const EMPTY_LINES_MAX: usize = 16;
@@ -112,11 +113,7 @@ pub fn take_head(
     read(&bytes, line, places).map(Some)
 }
 
-fn partial(
-    buffer: &BytesMut,
-    scanned: &mut usize,
-    most: usize,
-) -> Result<Option<Head>, Refused> {
+fn partial(buffer: &BytesMut, scanned: &mut usize, most: usize) -> Result<Option<Head>, Refused> {
     *scanned = buffer.len();
     if buffer.len() > most { Err(Refused::TooLarge) } else { Ok(None) }
 }
@@ -287,9 +284,9 @@ impl Said {
     /// How the body is delimited (RFC 9112, 6.3).
     fn framing(&self, version: Version) -> Result<Framing, Refused> {
         match self.length {
-            Some(_) if self.chunked => Err(Refused::Broken(
-                "Both Transfer-Encoding and Content-Length are present",
-            )),
+            Some(_) if self.chunked => {
+                Err(Refused::Broken("Both Transfer-Encoding and Content-Length are present"))
+            }
             None if self.chunked && version == Version::HTTP_10 => {
                 Err(Refused::Broken("Transfer-Encoding is present in an HTTP/1.0 request"))
             }

@@ -1,6 +1,6 @@
 //! A message on its way out: its head, then its body, in as few writes as it takes.
 
-use std::io::{IoSlice, Write as _};
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -180,7 +180,8 @@ where
             // A chunk of no bytes would end the body.
             Delimited::Chunked if length == 0 => return self.end(None),
             Delimited::Chunked => {
-                put(&mut self.lead, format_args!("{length:x}\r\n"));
+                put_number(&mut self.lead, length, 16);
+                self.lead.extend_from_slice(b"\r\n");
                 self.load(piece, if ended { b"\r\n0\r\n\r\n" } else { b"\r\n" });
             }
         }
@@ -247,8 +248,28 @@ pub fn put_field(lead: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     lead.extend_from_slice(b"\r\n");
 }
 
-/// Writes what `format_args!` made.
-pub fn put(lead: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to memory does not fail.
-    let _ = lead.write_fmt(text);
+/// Writes `content-length` with the end of its line.
+pub fn put_length(lead: &mut Vec<u8>, length: u64) {
+    lead.extend_from_slice(b"content-length: ");
+    put_number(lead, length, 10);
+    lead.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in a base of up to 16, without the detour of formatting.
+fn put_number(lead: &mut Vec<u8>, mut number: u64, base: u64) {
+    // Enough for 64 bits in base 8 and above.
+    let (mut digits, mut at) = ([0; 22], 22);
+    loop {
+        at -= 1;
+        if let (Some(place), Some(digit)) =
+            (digits.get_mut(at), b"0123456789abcdef".get((number % base) as usize))
+        {
+            *place = *digit;
+        }
+        number /= base;
+        if number == 0 || at == 0 {
+            break;
+        }
+    }
+    lead.extend_from_slice(digits.get(at..).unwrap_or_default());
 }

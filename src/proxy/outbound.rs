@@ -94,7 +94,14 @@ impl Outbound {
     pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
         let informed = self.informed.as_deref().map(|peer| peer as &dyn Informed);
-        Message { method: &self.method, uri: &self.uri, headers: &self.headers, own, body, informed }
+        Message {
+            method: &self.method,
+            uri: &self.uri,
+            headers: &self.headers,
+            own,
+            body,
+            informed,
+        }
     }
 
     /// Whether the body, if there is one, can be sent once more.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Proxy;
 use super::body::RequestBody;
-use crate::clock;
+use crate::clock::{self, Timers};
 use crate::http1::Stock;
 use crate::policy::protection::{Pressure, Resource};
 use crate::telemetry::metrics::WorkerMetrics;
@@ -23,6 +23,8 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// What its connections share.
     pub stock: Rc<Stock>,
+    /// The timers of its attempts.
+    pub timers: Timers,
     lateness: RefCell<Pressure>,
 }
 
@@ -35,6 +37,7 @@ impl Worker {
             pools: Rc::default(),
             metrics,
             stock: Rc::default(),
+            timers: Timers::default(),
             lateness: RefCell::default(),
         };
         worker.tell_date();

@@ -3,7 +3,7 @@
 //!
 //! One task serves a connection: it reads a head, polls the request's way through the pipeline,
 //! writes the answer, and watches over the client meanwhile. Between requests it holds neither a
-//! buffer nor a request's future.
+//! buffer nor anything of a request.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -80,20 +80,21 @@ impl Service {
                 Ok(head) => head,
                 Err(end) => return end,
             };
-            // On the heap, so that an idle connection does not keep room for a request.
-            if let Some(end) = Box::pin(self.exchange(head)).await {
+            // A connection keeps room for one request, a few KiB: to take it from the heap for each
+            // request would cost more than the rest of what is done here.
+            if let Some(end) = self.exchange(head).await {
                 return end;
             }
         }
     }
 
     /// Waits for the next request.
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Box<Head>, End>> {
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Head, End>> {
         let Self { peer, wire, .. } = self;
         let mut wire = wire.borrow_mut();
         loop {
             match wire.next_head(self.limits) {
-                Ok(Some(head)) => return Poll::Ready(Ok(Box::new(head))),
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Ok(None) => {}
                 Err(Refused::TooLarge) => {
                     return Poll::Ready(Err(End::Refused(Reason::HeadersTooLarge, None)));
@@ -123,8 +124,8 @@ impl Service {
     }
 
     /// Serves one request; `None` when another can follow.
-    async fn exchange(&self, head: Box<Head>) -> Option<End> {
-        let Head { request, asked, .. } = *head;
+    async fn exchange(&self, head: Head) -> Option<End> {
+        let Head { request, asked, .. } = head;
         let request = request.map(|()| BodyReader::of(&self.wire));
         let answered = {
             let mut handling = pin!(pipeline::handle(&self.worker, &self.peer, request));

@@ -269,7 +269,8 @@ async fn play(address: std::net::SocketAddr, bytes: &str, at_once: usize) -> Str
     let mut wire = Wire::connect(address).await;
     let all = format!("{bytes}{SMUGGLED}{}", SMUGGLED.replace("/smuggled", "/end"));
     // The last request asks for the end of the connection, so that its end is the answer's end.
-    let all = all.replacen("GET /end HTTP/1.1\r\n", "GET /end HTTP/1.1\r\nConnection: close\r\n", 1);
+    let all =
+        all.replacen("GET /end HTTP/1.1\r\n", "GET /end HTTP/1.1\r\nConnection: close\r\n", 1);
     for piece in all.as_bytes().chunks(at_once) {
         if !wire.try_send(piece).await {
             break;

@@ -123,10 +123,8 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
 fn an_idle_connection_holds_no_buffer_and_the_next_takes_the_same_one() {
     let stock = Rc::new(Stock::default());
     let client = || Client::sending(&["GET / HTTP/1.1\r\nHost: a\r\n\r\n"]);
-    let (first, second) = (
-        Wire::shared(client(), Rc::clone(&stock)),
-        Wire::shared(client(), Rc::clone(&stock)),
-    );
+    let (first, second) =
+        (Wire::shared(client(), Rc::clone(&stock)), Wire::shared(client(), Rc::clone(&stock)));
     drop(request(&first));
     let held = first.borrow().buffer.capacity();
     assert!(held > 0 && first.borrow_mut().end_request(&mut cx()));
@@ -203,10 +201,7 @@ fn a_reader_of_an_earlier_body_reads_no_further() {
     assert!(wire.borrow_mut().end_request(&mut cx()));
     let body = request(&wire);
     assert!(!stale.is_end_stream());
-    assert!(matches!(
-        Pin::new(&mut stale).poll_frame(&mut cx()),
-        Poll::Ready(Some(Err(GONE)))
-    ));
+    assert!(matches!(Pin::new(&mut stale).poll_frame(&mut cx()), Poll::Ready(Some(Err(GONE)))));
     drop(stale);
     assert!(wire.borrow().held, "the later one is still read");
     assert_eq!(collect(body), Ok((b"other".to_vec(), None)));

@@ -138,11 +138,7 @@ struct Attempt {
 
 impl RequestSource {
     /// Takes the client's body; `None` when there is none.
-    pub fn new(
-        client: ClientBody,
-        bounds: Bounds,
-        kept: &Arc<KeptBytes>,
-    ) -> Option<Self> {
+    pub fn new(client: ClientBody, bounds: Bounds, kept: &Arc<KeptBytes>) -> Option<Self> {
         if client.is_end_stream() {
             return None;
         }

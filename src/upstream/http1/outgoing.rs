@@ -13,7 +13,7 @@ use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::Fault;
-use crate::http1::{self, Delimited, Stopped, put, put_field};
+use crate::http1::{self, Delimited, Stopped, put_field, put_length};
 use crate::upstream::message::{Message, OwnFields};
 
 /// Room for the head of a usual request, so that its buffer need not grow.
@@ -53,9 +53,7 @@ where
                     lead.extend_from_slice(b"content-length: 0\r\n");
                 }
             }
-            Delimited::Length(length) => {
-                put(&mut lead, format_args!("content-length: {length}\r\n"));
-            }
+            Delimited::Length(length) => put_length(&mut lead, length),
             _ => lead.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         lead.extend_from_slice(b"\r\n");
