@@ -71,6 +71,13 @@ struct Place {
     value: (u32, u32),
 }
 
+/// A whole head as it stands in the buffer.
+struct Found {
+    line: Line,
+    fields: usize,
+    length: usize,
+}
+
 /// The request line, with its target as a place in the buffer.
 struct Line {
     method: Method,
@@ -103,13 +110,15 @@ pub fn take_head(
         let mut fields = vec![MaybeUninit::uninit(); limits.fields];
         parse(buffer, &mut fields, &mut few, &mut many)
     };
-    let Some((line, count, length)) = parsed? else { return partial(buffer, scanned, most) };
+    let Some(Found { line, fields, length }) = parsed? else {
+        return partial(buffer, scanned, most);
+    };
     if length > most {
         return Err(Refused::TooLarge);
     }
     *scanned = 0;
     let bytes = buffer.split_to(length).freeze();
-    let places = if many.is_empty() { few.get(..count).unwrap_or_default() } else { &many };
+    let places = if many.is_empty() { few.get(..fields).unwrap_or_default() } else { &many };
     read(&bytes, line, places).map(Some)
 }
 
@@ -118,13 +127,13 @@ fn partial(buffer: &BytesMut, scanned: &mut usize, most: usize) -> Result<Option
     if buffer.len() > most { Err(Refused::TooLarge) } else { Ok(None) }
 }
 
-/// Finds the parts of a head: its line, the number of its fields, and its length.
+/// Finds the parts of a head, if it is all there.
 fn parse<'a>(
     buffer: &'a [u8],
     fields: &mut [MaybeUninit<httparse::Header<'a>>],
     few: &mut [Place],
     many: &mut Vec<Place>,
-) -> Result<Option<(Line, usize, usize)>, Refused> {
+) -> Result<Option<Found>, Refused> {
     let mut parsed = httparse::Request::new(&mut []);
     let length = match parsed.parse_with_uninit_headers(buffer, fields) {
         Ok(httparse::Status::Complete(length)) => length,
@@ -169,7 +178,7 @@ fn parse<'a>(
         target: within(target.as_bytes()),
         version: if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 },
     };
-    Ok(Some((line, count, length)))
+    Ok(Some(Found { line, fields: count, length }))
 }
 
 const NOT_HTTP: Refused = Refused::Broken("The request line is not one of HTTP/1");
