@@ -17,8 +17,8 @@ use super::Asked;
 const FEW_FIELDS: usize = 32;
 /// The most fields for which the parser's own notes are on the stack.
 const STACK_FIELDS: usize = 128;
-/// Room for what the limit on a head does not count: the version, spaces, the ends of lines, and the
-/// host of an absolute target.
+/// Room for what the limit on a head does not count: the version, spaces, the ends of lines, and
+/// the host of an absolute target.
 const UNCOUNTED_BYTES: usize = 1024;
 /// The most empty lines before a request (RFC 9112, 2.2), in bytes: some clients send one after a
 /// body.

@@ -193,7 +193,8 @@ const WHOLE: &[(&str, &str, Fate)] = &[
     (OLD, "POST / HTTP/1.0\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello", Last("hello")),
     (
         OLD,
-        "POST / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\
+         Content-Length: 5\r\n\r\nhello",
         One("hello"),
     ),
     // A body where one is seldom meant: framed by its length like any other.
