@@ -40,7 +40,13 @@ const OLD: &str = "an older protocol";
 const SOUND: &str = "nothing wrong";
 
 /// A case by its family: its head's fields and its body, of a POST.
-const POSTS: &[(&str, &str, &str, Fate)] = &[
+type Post = (&'static str, &'static str, &'static str, Fate);
+
+/// A case by its family: a whole request.
+type Whole = (&'static str, &'static str, Fate);
+
+/// Cases that are POSTs.
+const POSTS: &[Post] = &[
     (CL_CL, "Content-Length: 5\r\nContent-Length: 5\r\n", "hello", Refused),
     (CL_CL, "Content-Length: 5\r\nContent-Length: 0\r\n", "hello", Refused),
     (CL_CL, "Content-Length: 0\r\nContent-Length: 5\r\n", "hello", Refused),
@@ -152,7 +158,7 @@ const POSTS: &[(&str, &str, &str, Fate)] = &[
 ];
 
 /// Cases that are whole requests.
-const WHOLE: &[(&str, &str, Fate)] = &[
+const WHOLE: &[Whole] = &[
     (LINE, "GET / HTTP/1.1\nHost: a.test\n\n", Refused),
     (LINE, "GET / HTTP/1.1\r\nHost: a.test\r\n\n", Refused),
     (LINE, "GET / HTTP/1.1\rHost: a.test\r\r", Refused),
@@ -207,12 +213,11 @@ const WHOLE: &[(&str, &str, Fate)] = &[
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 fn cases() -> Vec<(&'static str, String, Fate)> {
-    let of_post = |(family, fields, body, fate): &(&'static str, &str, &str, Fate)| {
+    let of_post = |(family, fields, body, fate): &Post| {
         let bytes = format!("POST /case HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n{body}");
         (*family, bytes, *fate)
     };
-    let of_whole =
-        |(family, bytes, fate): &(&'static str, &str, Fate)| (*family, (*bytes).to_owned(), *fate);
+    let of_whole = |(family, bytes, fate): &Whole| (*family, (*bytes).to_owned(), *fate);
     POSTS.iter().map(of_post).chain(WHOLE.iter().map(of_whole)).collect()
 }
 
