@@ -14,6 +14,7 @@ use http::Response;
 use http_body::Body as _;
 use tokio::io::AsyncWriteExt as _;
 
+use super::connection::LINGER;
 use super::stream::Watched;
 use crate::clock;
 use crate::config::listener::Limits;
@@ -27,8 +28,6 @@ use crate::proxy::peer::{Peer, Verdict};
 use crate::proxy::pipeline;
 use crate::proxy::worker::Worker;
 use crate::telemetry::reason::Reason;
-
-use super::connection::LINGER;
 
 /// How a connection ends.
 enum End {
