@@ -8,21 +8,24 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 8 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
-//! | 7 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
-//! | 6 | [`proxy`] | the data path: the way of a request |
-//! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
-//! | 4 | [`upstream`] | endpoints, connections, names, health |
-//! | 4 | [`records`] | what is kept of requests with an Idempotency-Key |
+//! | 9 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
+//! | 8 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
+//! | 7 | [`proxy`] | the data path: the way of a request |
+//! | 6 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
+//! | 5 | [`upstream`] | endpoints, connections, names, health |
+//! | 5 | [`records`] | what is kept of requests with an Idempotency-Key |
+//! | 4 | [`http1`], [`gate`] | HTTP/1 messages on the wire; places in use and who waits for one |
+//! | 4 | [`tls`] | certificates and keys, handshakes, who the other side is |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 3 | [`failpoint`] | where a build for tests can be made to die |
-//! | 3 | [`tls`], above those | certificates and keys, handshakes, who the other side is |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
 //! | 0 | [`units`] | lengths of time, sizes, shares, rates |
 //!
 //! # The way of a request
 //!
+//! A client's connection is one task: over HTTP/1 it reads heads strictly ([`http1`]), and lets the
+//! body be read from the socket by whoever sends it on; over HTTP/2 it is the `hyper` crate's.
 //! [`proxy::pipeline::handle`] is the file to read first, from the top down. It checks the head,
 //! finds the route ([`snapshot::matcher`]), sets the deadline, passes [`proxy::admission`], draws
 //! an upstream, and then loops: one attempt ([`proxy::attempt::run`]), then
@@ -93,6 +96,7 @@ pub mod demo;
 pub mod explain;
 pub mod failpoint;
 pub mod gate;
+pub mod http1;
 pub mod policy;
 pub mod protect;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! One attempt: leave of the circuit, an endpoint, the send, and the classification of its end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -210,10 +211,10 @@ pub async fn send(
     outbound: &Outbound,
 ) -> Ended {
     let Prepared { underway, endpoint, own, connect_by, end } = prepared;
-    // Nothing is bound to a name before its await: the future would hold it twice.
     let by = end.unwrap_or(*connect_by + NEVER);
     let (pools, message) = (&worker.pools, outbound.message(own));
-    match clock::until(by, pools.send(underway.upstream, endpoint, message, *connect_by)).await {
+    let sending = pin!(pools.send(underway.upstream, endpoint, message, *connect_by));
+    match worker.timers.until(by, sending).await {
         Ok(Ok((response, lease))) => Ended::Answered(response, lease),
         Ok(Err(error)) => Ended::Failed(error),
         Err(_) => Ended::TimedOut { deadline: *end == deadline },

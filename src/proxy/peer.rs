@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::Notify;
 
 use super::headers::forward::Client;
+use super::headers::hop;
+use super::headers::seen::Seen;
 use crate::config::listener::Limits;
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tls::Identity;
+use crate::upstream::message::Informed;
 
 /// The other end of a client's connection.
 pub struct Peer {
@@ -36,7 +40,11 @@ pub struct Peer {
     secure: OnceCell<Box<Option<Identity>>>,
     verdict: Cell<Verdict>,
     waker: RefCell<Option<Waker>>,
+    told: RefCell<Option<Box<Tell>>>,
 }
+
+/// Writes an interim answer to the client.
+pub type Tell = dyn Fn(StatusCode, &HeaderMap);
 
 /// What the watch over a connection wants of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +82,7 @@ impl Peer {
             secure: OnceCell::new(),
             verdict: Cell::new(Verdict::Stay),
             waker: RefCell::new(None),
+            told: RefCell::new(None),
         })
     }
 
@@ -121,6 +130,11 @@ impl Peer {
         self.verdict.get() == Verdict::Close
     }
 
+    /// Says how the client is told of interim answers, on a connection that can carry them.
+    pub fn tell_by(&self, tell: Box<Tell>) {
+        *self.told.borrow_mut() = Some(tell);
+    }
+
     /// Wants something of the connection.
     fn want(&self, verdict: Verdict) {
         if self.verdict.replace(verdict) != verdict
@@ -151,6 +165,24 @@ impl Peer {
                 self.want(Verdict::Close);
             }
             _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("text", &self.text).finish_non_exhaustive()
+    }
+}
+
+impl Informed for Peer {
+    fn interim(&self, answer: Response<()>) {
+        if let Some(tell) = &*self.told.borrow() {
+            let (parts, ()) = answer.into_parts();
+            let mut headers = parts.headers;
+            let seen = Seen::of(&headers).fields;
+            hop::strip_hop_by_hop(&mut headers, seen);
+            tell(parts.status, &headers);
         }
     }
 }

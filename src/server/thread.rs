@@ -206,6 +206,7 @@ async fn rounds(worker: Rc<Worker>, registry: Rc<Registry>) {
         let due = clock::now() + ROUND;
         clock::sleep_until(due).await;
         let now = clock::now();
+        worker.tell_date();
         worker.late(now.saturating_duration_since(due), now);
         let busy = runtime.worker_total_busy_duration(0);
         worker.metrics.busy.add(busy.saturating_sub(busy_before));

@@ -1,8 +1,10 @@
 //! A request as it is handed to a connection.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{header, uri};
 
 /// A request to send. Its head is borrowed, since another attempt may send it again.
 #[derive(Debug)]
@@ -19,6 +21,14 @@ pub struct Message<'a, B> {
     pub body: B,
     /// For how long a connection may have been idle that it is sent on; any, if not given.
     pub idle_max: Option<Duration>,
+    /// Who hears of interim answers; over HTTP/1 alone.
+    pub informed: Option<&'a dyn Informed>,
+}
+
+/// Who hears of interim answers (RFC 9110, 15.2).
+pub trait Informed: fmt::Debug {
+    /// An interim answer came, other than 100 and 101.
+    fn interim(&self, answer: Response<()>);
 }
 
 /// The most fields that an attempt has of its own.

@@ -23,7 +23,7 @@ use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
-use super::message::Message;
+use super::message::{Informed, Message};
 use super::{LocalExecutor, Upstream};
 use crate::clock;
 use crate::config::upstream::Protocol;
@@ -118,16 +118,16 @@ where
         message: Message<'_, B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        let idle_max = message.idle_max;
+        let (idle_max, informed) = (message.idle_max, message.informed);
         let mut outgoing = Outgoing::new(message);
         while let Some(connection) = self.checkout(upstream, endpoint, idle_max) {
-            match exchange(connection, outgoing).await {
+            match exchange(connection, outgoing, informed).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
                 Err((fault, None)) => return Err(broken(false, Cause::Exchange(fault))),
             }
         }
-        Box::pin(self.send_on_new(upstream, endpoint, outgoing, connect_by)).await
+        Box::pin(self.send_on_new(upstream, endpoint, outgoing, informed, connect_by)).await
     }
 
     async fn send_on_new(
@@ -135,10 +135,11 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         outgoing: Outgoing<B>,
+        informed: Option<&dyn Informed>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
         let (stream, place) = self.open(upstream, endpoint, Offer::Http1, connect_by).await?;
-        self.exchange_on_new(upstream, endpoint, outgoing, stream, place).await
+        self.exchange_on_new(upstream, endpoint, outgoing, informed, (stream, place)).await
     }
 
     async fn exchange_on_new(
@@ -146,11 +147,11 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         outgoing: Outgoing<B>,
-        stream: Stream,
-        place: Place,
+        informed: Option<&dyn Informed>,
+        (stream, place): (Stream, Place),
     ) -> Result<Answered<B>, Error> {
         let connection = Box::new(Connection::new(stream, place, clock::now()));
-        match exchange(connection, outgoing).await {
+        match exchange(connection, outgoing, informed).await {
             Ok(response) => Ok((response, self.lease(upstream, endpoint))),
             Err((fault, unsent)) => Err(broken(unsent.is_some(), Cause::Exchange(fault))),
         }
@@ -444,12 +445,13 @@ fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place)
 async fn exchange<B>(
     mut connection: Box<Connection<B>>,
     outgoing: Outgoing<B>,
+    informed: Option<&dyn Informed>,
 ) -> Result<Response<answer::Body<B>>, (Fault, Option<Outgoing<B>>)>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
     connection.begin(outgoing);
-    match poll_fn(|cx| connection.poll_head(cx)).await {
+    match poll_fn(|cx| connection.poll_head(informed, cx)).await {
         Ok(head) => Ok(head.map(|()| answer::Body::Http1(connection))),
         Err(fault) => Err((fault, connection.take_unsent())),
     }

@@ -45,6 +45,7 @@ mod retry_limits;
 mod rewriting;
 mod routing;
 mod slow_reader;
+mod smuggling;
 mod timeouts;
 mod tls;
 mod tls_files;

@@ -99,6 +99,11 @@ pub(crate) const HOUSE: &[Place] = &[
         ],
     },
     Place {
+        module: "http1",
+        floor: 4,
+        crates: &["bytes", "http", "http_body", "httparse", "tokio::io"],
+    },
+    Place {
         module: "upstream",
         floor: 5,
         crates: &[
@@ -145,9 +150,6 @@ pub(crate) const HOUSE: &[Place] = &[
             "http_body",
             "http_body_util",
             "httpdate",
-            "hyper",
-            "!hyper::client",
-            "!hyper::server",
             "serde",
             "serde_json",
             "tokio::sync",

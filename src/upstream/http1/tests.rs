@@ -63,8 +63,9 @@ async fn ours(text: &str, method: &Method) -> Read {
         own: &own,
         body,
         idle_max: None,
+        informed: None,
     }));
-    let head = std::future::poll_fn(|cx| connection.poll_head(cx)).await.ok()?;
+    let head = std::future::poll_fn(|cx| connection.poll_head(None, cx)).await.ok()?;
     finish(head.map(|()| Body::Http1(connection))).await
 }
 

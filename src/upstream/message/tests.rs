@@ -4,7 +4,8 @@ static LEFT: HeaderName = HeaderName::from_static("x-left");
 static MORE: HeaderName = HeaderName::from_static("x-more");
 
 fn message<'a>(uri: &'a Uri, headers: &'a HeaderMap, own: &'a OwnFields) -> Message<'a, ()> {
-    Message { method: &Method::POST, uri, headers, own, body: (), idle_max: None }
+    let (method, idle_max, informed) = (&Method::POST, None, None);
+    Message { method, uri, headers, own, body: (), idle_max, informed }
 }
 
 #[test]

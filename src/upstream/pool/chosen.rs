@@ -42,8 +42,9 @@ where
             shaking.await?;
             return self.send_http2(upstream, endpoint, message, connect_by).await;
         }
+        let informed = message.informed;
         let outgoing = Outgoing::new(message);
-        self.exchange_on_new(upstream, endpoint, outgoing, stream, place).await
+        self.exchange_on_new(upstream, endpoint, outgoing, informed, (stream, place)).await
     }
 
     fn has_idle(&self, endpoint: &Endpoint) -> bool {
