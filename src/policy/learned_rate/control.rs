@@ -33,8 +33,13 @@ const CUT_EVERY: Duration = Duration::from_secs(1);
 /// What is used of a measured limit: keeping exactly to it breaks it with the first jitter.
 pub(super) const MARGIN: f64 = 0.97;
 
-/// The part of the way from the ceiling to a failed probe's rate by which the ceiling moves.
-const PROBE_GAIN: f64 = 0.25;
+/// The part of the way from the ceiling to a failed probe's rate by which the ceiling moves: the
+/// first tenth above the ceiling was climbed slowly, and so nearly all of it was accepted; what is
+/// beyond may have been a bucket that was full.
+const PROBE_GAIN: f64 = 0.75;
+const FAR_GAIN: f64 = 0.25;
+const PROBE_NEAR: f64 = 0.1;
+const PROBE_MARGIN: f64 = 0.955;
 
 /// While a ceiling is sought, the part of a failed probe's rate that must have been allowed.
 const PROBE_PROVED: f64 = 0.8;
@@ -75,6 +80,8 @@ pub(super) struct Control {
     cycle: Cycle,
     /// Accepted since the last cut.
     accepted_since_cut: u64,
+    /// Accepted since the last throttle.
+    accepted_since_throttle: u64,
     /// Throttles of what was sent since the last cut, with nothing accepted between.
     refused_in_a_row: u32,
     /// Whether something has shown that the ceiling is one; else it is sought without care.
@@ -95,6 +102,7 @@ impl Control {
             accepted: Measured::new(now),
             cycle: Cycle::new(now),
             accepted_since_cut: 0,
+            accepted_since_throttle: 0,
             refused_in_a_row: 0,
             settled: false,
             reopened: false,
@@ -117,6 +125,7 @@ impl Control {
     pub(super) fn accepted(&mut self, b: &Bounds, began: Instant, now: Instant) {
         self.accepted.count(now);
         self.accepted_since_cut = self.accepted_since_cut.saturating_add(1);
+        self.accepted_since_throttle = self.accepted_since_throttle.saturating_add(1);
         self.credit = (self.credit + PROBE_SHARE).min(1.0);
         if self.since_cut(began) {
             if self.closed() {
@@ -147,11 +156,14 @@ impl Control {
             self.cycle.restart(now + pause);
             self.cut(Curve::new(ceiling.max(b.least()), now));
             self.settled = true;
+        } else if news && due && !was_closed && self.is_borne(pause) {
+            price += self.pause_price(pause);
         } else if news && due && !was_closed {
             price += self.lower(b, pause, now);
         } else if news && !b.observed {
             self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
         }
+        self.accepted_since_throttle = 0;
         let probed = self.curve.as_ref().is_some_and(Curve::probed);
         let debt = if probed { PROBE_DEBT } else { SEARCH_DEBT };
         self.credit = (self.credit - price).max(-debt);
@@ -188,6 +200,17 @@ impl Control {
         Some(if closed { rate.min(knocks) } else { rate })
     }
 
+    fn is_borne(&self, pause: Duration) -> bool {
+        let Some(curve) = &self.curve else { return false };
+        let paid = self.accepted_since_throttle as f64 * PROBE_SHARE;
+        self.settled && !curve.climbs() && paid >= 1.0 + self.pause_price(pause)
+    }
+
+    fn pause_price(&self, pause: Duration) -> f64 {
+        let ceiling = self.ceiling().unwrap_or_default();
+        ceiling * pause.as_secs_f64() * PROBE_SHARE / PAUSE_SHARE
+    }
+
     /// Cuts for a throttle; the price of the pause that follows, in throttles.
     fn lower(&mut self, b: &Bounds, pause: Duration, now: Instant) -> f64 {
         let ceiling = self.lowered(b, now).max(b.least());
@@ -196,10 +219,11 @@ impl Control {
             return 0.0;
         };
         let near = curve.climbs() && curve.rate() <= curve.ceiling() * NEAR;
+        let gap = (curve.rate() / ceiling - 1.0).max(0.0);
         self.cut(Curve::after(near, ceiling, now));
         self.settled |= near;
         // One that got far is not the last: there is more to be had than was thought.
-        if near { ceiling * pause.as_secs_f64() * PROBE_SHARE / PAUSE_SHARE } else { 0.0 }
+        if near { ceiling * pause.as_secs_f64() * PROBE_SHARE / (PAUSE_SHARE + (gap - 0.05).max(0.0)) } else { 0.0 }
     }
 
     /// The ceiling after a throttle.
@@ -214,7 +238,10 @@ impl Control {
         if rate <= ceiling {
             return rate * MARGIN;
         }
-        let moved = ceiling + (rate - ceiling) * PROBE_GAIN;
+        let gap = rate - ceiling;
+        let near = gap.min(ceiling * PROBE_NEAR);
+        let moved = ceiling + near * PROBE_GAIN + (gap - near) * FAR_GAIN;
+        let moved = moved.min((rate * PROBE_MARGIN).max(ceiling));
         let proved = if self.settled {
             let length = now.saturating_duration_since(curve.cut()).max(CUT_EVERY);
             self.accepted_since_cut as f64 / length.as_secs_f64() * MARGIN

@@ -13,7 +13,7 @@ pub(super) const BETA: f64 = 0.7;
 pub(super) const STEEPNESS: f64 = 0.4;
 
 /// How many seconds of climbing above the ceiling are one of the curve's.
-pub(super) const STRETCH: f64 = 4.0;
+pub(super) const STRETCH: f64 = 6.0;
 
 /// Below this ceiling the curve would grow too fast in proportion, requests a second.
 const STRETCHED_BELOW: f64 = 50.0;
