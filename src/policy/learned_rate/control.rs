@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::curve::Curve;
-use super::cycle::Cycle;
+use super::curve::{BETA, Curve};
+use super::cycle::{Cycle, LENGTH_MAX};
 use super::measured::Measured;
 use super::{Bounds, LONG};
 
@@ -21,8 +21,9 @@ const PAUSE_SHARE: f64 = 0.02;
 /// down that has collapsed long ago.
 const SEARCH_DEBT: f64 = 3.0;
 
-/// How many can be owed after a probe that failed, when the ceiling is known well.
-const PROBE_DEBT: f64 = 12.0;
+/// How many can be owed when the ceiling is known well: a long window that is used up refuses all
+/// that is under way.
+const SETTLED_DEBT: f64 = 24.0;
 
 /// How long probing waits to be paid for at most, so that slow rates find out too.
 const HOLD_MAX: Duration = Duration::from_secs(120);
@@ -84,10 +85,14 @@ pub(super) struct Control {
     accepted_since_throttle: u64,
     /// Throttles of what was sent since the last cut, with nothing accepted between.
     refused_in_a_row: u32,
+    /// When the last of them came back.
+    refused: Instant,
     /// Whether something has shown that the ceiling is one; else it is sought without care.
     settled: bool,
     /// Whether the last cut was at the opening of a third party that had been closed.
     reopened: bool,
+    /// Whether it has been seen to open, so that a cycle begins with that.
+    opened: bool,
     /// Throttles that may still be provoked; negative = too many were.
     credit: f64,
     /// When the rate was last looked at.
@@ -104,8 +109,10 @@ impl Control {
             accepted_since_cut: 0,
             accepted_since_throttle: 0,
             refused_in_a_row: 0,
+            refused: now,
             settled: false,
             reopened: false,
+            opened: false,
             credit: 0.0,
             at: now,
         }
@@ -146,8 +153,7 @@ impl Control {
         now: Instant,
     ) -> Option<f64> {
         let news = self.since_cut(began);
-        let old = |curve: &Curve| now.saturating_duration_since(curve.cut()) >= CUT_EVERY;
-        let due = self.curve.as_ref().is_none_or(old);
+        let due = self.cut_is_old(CUT_EVERY, now);
         let (known, was_closed) = (self.curve.is_some(), self.closed());
         let mut price = 1.0;
         if news && pause >= LONG {
@@ -162,11 +168,12 @@ impl Control {
             price += self.lower(b, pause, now);
         } else if news && !b.observed {
             self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            self.refused = now;
         }
         self.accepted_since_throttle = 0;
-        let probed = self.curve.as_ref().is_some_and(Curve::probed);
-        let debt = if probed { PROBE_DEBT } else { SEARCH_DEBT };
+        let debt = if self.settled { SETTLED_DEBT } else { SEARCH_DEBT };
         self.credit = (self.credit - price).max(-debt);
+        self.sent.skip(now, now + pause);
         match known {
             // What was saved up under no limit is worth nothing now.
             false => Some(1.0),
@@ -220,10 +227,16 @@ impl Control {
         };
         let near = curve.climbs() && curve.rate() <= curve.ceiling() * NEAR;
         let gap = (curve.rate() / ceiling - 1.0).max(0.0);
-        self.cut(Curve::after(near, ceiling, now));
-        self.settled |= near;
+        self.settled = near || self.settled && !self.is_repeated();
+        self.cut(Curve::new(ceiling, now));
         // One that got far is not the last: there is more to be had than was thought.
         if near { ceiling * pause.as_secs_f64() * PROBE_SHARE / (PAUSE_SHARE + (gap - 0.05).max(0.0)) } else { 0.0 }
+    }
+
+    /// Whether hardly a second's worth has been accepted since the last cut: then the ceiling is
+    /// not known any more.
+    fn is_repeated(&self) -> bool {
+        (self.accepted_since_cut as f64) < self.ceiling().unwrap_or_default()
     }
 
     /// The ceiling after a throttle.
@@ -236,7 +249,7 @@ impl Control {
         let Some(curve) = &self.curve else { return sent };
         let (rate, ceiling) = (sent.min(curve.rate()), curve.ceiling());
         if rate <= ceiling {
-            return rate * MARGIN;
+            return rate * if self.is_repeated() { BETA } else { MARGIN };
         }
         let gap = rate - ceiling;
         let near = gap.min(ceiling * PROBE_NEAR);
@@ -253,16 +266,27 @@ impl Control {
 
     /// A third party that was closed has accepted a request.
     fn open(&mut self, b: &Bounds, now: Instant) {
-        let long = self.cycle.quiet(now) >= LONG;
+        let quiet = self.cycle.quiet(now);
+        // From an opening to the next one, with a rest that is long enough to be measured.
+        let measured = self.opened && quiet >= CUT_EVERY && self.cycle.length(now) >= LONG;
+        // It opened at some time between two knocks.
+        let opened = now - now.saturating_duration_since(self.refused) / 2;
+        let whole = self.cycle.rate(opened);
         let ceiling = match &self.curve {
             // It was the rest of a short window, which says nothing about the rate.
-            Some(curve) if self.settled && !long => curve.ceiling(),
-            _ => self.cycle.rate(now) * MARGIN,
+            Some(curve) if self.settled && quiet < CUT_EVERY => curve.ceiling(),
+            Some(curve) if self.settled && quiet < LONG => curve.ceiling().min(whole),
+            _ => whole * MARGIN,
         };
         self.cycle.restart(now);
         self.cut(Curve::new(ceiling.max(b.least()), now));
-        self.settled |= long;
+        // No window is as long as an outage, of which nothing follows.
+        self.settled = (self.settled || measured || quiet >= LONG) && quiet < LENGTH_MAX;
+        if !self.settled {
+            self.credit = self.credit.max(-SEARCH_DEBT);
+        }
         self.reopened = true;
+        self.opened = true;
     }
 
     fn cut(&mut self, curve: Curve) {
@@ -275,6 +299,12 @@ impl Control {
     /// Whether what began at this time was sent at the rate since the last cut.
     fn since_cut(&self, began: Instant) -> bool {
         self.curve.as_ref().is_none_or(|curve| began >= curve.cut())
+    }
+
+    /// Whether there has been no cut for this time.
+    fn cut_is_old(&self, time: Duration, now: Instant) -> bool {
+        let old = |curve: &Curve| now.saturating_duration_since(curve.cut()) >= time;
+        self.curve.as_ref().is_none_or(old)
     }
 
     const fn closed(&self) -> bool {

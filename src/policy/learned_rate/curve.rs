@@ -26,24 +26,12 @@ pub(super) struct Curve {
     /// Seconds of the curve beyond the ceiling.
     climbed: f64,
     rate: f64,
-    /// Whether the cut was for a throttle above the ceiling.
-    probed: bool,
 }
 
 impl Curve {
     /// The curve after a cut at this time.
     pub(super) fn new(ceiling: f64, cut: Instant) -> Self {
-        Self::after(false, ceiling, cut)
-    }
-
-    /// The same; `probed` = what led to it was a probe that failed near the ceiling.
-    pub(super) fn after(probed: bool, ceiling: f64, cut: Instant) -> Self {
-        Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA, probed }
-    }
-
-    /// Whether it was a probe that failed near the ceiling.
-    pub(super) const fn probed(&self) -> bool {
-        self.probed
+        Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA }
     }
 
     /// The rate that is thought to be allowed.
