@@ -32,16 +32,20 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn seeds() -> std::ops::Range<u64> {
+    seeds_or(SEEDS)
+}
+
+/// The seeds that were asked for, or so many.
+fn seeds_or(usual: u64) -> std::ops::Range<u64> {
     match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("SIM_SEEDS").unwrap_or(usual),
     }
 }
 
 fn holds(name: &str) {
     let scenario = Scenario::load(name);
-    let seeds = seeds().take(scenario.seeds.map_or(usize::MAX, |seeds| seeds as usize));
-    for seed in seeds {
+    for seed in seeds_or(scenario.seeds.unwrap_or(SEEDS)) {
         let replay = format!("SIM_SEED={seed} cargo test --test sim {name} -- --nocapture");
         let tally = run(&scenario, seed, None).unwrap_or_else(|failure| {
             let (rule, what) = (failure.broken.rule, &failure.broken.what);
@@ -83,6 +87,8 @@ scenarios! {
     latency_shift
     flapping_endpoint
     cold_start
+    cold_half_load
+    cold_step
     reload_storm
     half_capacity
     rate_limited

@@ -21,7 +21,8 @@ pub(crate) struct Scenario {
     /// How many proxies there are before the endpoints, each of which knows nothing of the others.
     #[serde(default = "one")]
     pub(crate) sidecars: usize,
-    /// How many seeds it is run under at most; long ones do with fewer.
+    /// How many seeds it is run under, if not as many as others: long ones do with fewer, and what
+    /// depends on a few first answers wants more.
     #[serde(default)]
     pub(crate) seeds: Option<u64>,
     #[serde(default)]

@@ -34,13 +34,23 @@ const CUT_EVERY: Duration = Duration::from_secs(1);
 /// What is used of a measured limit: keeping exactly to it breaks it with the first jitter.
 pub(super) const MARGIN: f64 = 0.97;
 
-/// The part of the way from the ceiling to a failed probe's rate by which the ceiling moves: the
-/// first tenth above the ceiling was climbed slowly, and so nearly all of it was accepted; what is
-/// beyond may have been a bucket that was full.
+/// The part of the way from the ceiling to a failed probe's rate by which the ceiling moves. What
+/// was climbed slowly has been accepted for seconds.
 const PROBE_GAIN: f64 = 0.75;
-const FAR_GAIN: f64 = 0.25;
+
+/// The same beyond [`PROBE_NEAR`]: what was climbed fast may have been the rest of a bucket.
+const PROBE_FAR_GAIN: f64 = 0.25;
+
+/// The part of the ceiling above it that is climbed slowly.
 const PROBE_NEAR: f64 = 0.1;
+
+/// The part of a failed probe's rate that is under the limit: it had gone on for as long as the
+/// smallest bucket lasts and an answer takes.
 const PROBE_MARGIN: f64 = 0.955;
+
+/// By how much a failed probe may have been above the new ceiling to have shown all there is. The
+/// farther it was, the sooner another one is worth its pause.
+const PROBE_LEFT: f64 = 0.05;
 
 /// While a ceiling is sought, the part of a failed probe's rate that must have been allowed.
 const PROBE_PROVED: f64 = 0.8;
@@ -81,8 +91,6 @@ pub(super) struct Control {
     cycle: Cycle,
     /// Accepted since the last cut.
     accepted_since_cut: u64,
-    /// Accepted since the last throttle.
-    accepted_since_throttle: u64,
     /// Throttles of what was sent since the last cut, with nothing accepted between.
     refused_in_a_row: u32,
     /// When the last of them came back.
@@ -107,7 +115,6 @@ impl Control {
             accepted: Measured::new(now),
             cycle: Cycle::new(now),
             accepted_since_cut: 0,
-            accepted_since_throttle: 0,
             refused_in_a_row: 0,
             refused: now,
             settled: false,
@@ -132,7 +139,6 @@ impl Control {
     pub(super) fn accepted(&mut self, b: &Bounds, began: Instant, now: Instant) {
         self.accepted.count(now);
         self.accepted_since_cut = self.accepted_since_cut.saturating_add(1);
-        self.accepted_since_throttle = self.accepted_since_throttle.saturating_add(1);
         self.credit = (self.credit + PROBE_SHARE).min(1.0);
         if self.since_cut(began) {
             if self.closed() {
@@ -162,15 +168,12 @@ impl Control {
             self.cycle.restart(now + pause);
             self.cut(Curve::new(ceiling.max(b.least()), now));
             self.settled = true;
-        } else if news && due && !was_closed && self.is_borne(pause) {
-            price += self.pause_price(pause);
         } else if news && due && !was_closed {
             price += self.lower(b, pause, now);
         } else if news && !b.observed {
             self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
             self.refused = now;
         }
-        self.accepted_since_throttle = 0;
         let debt = if self.settled { SETTLED_DEBT } else { SEARCH_DEBT };
         self.credit = (self.credit - price).max(-debt);
         self.sent.skip(now, now + pause);
@@ -207,40 +210,34 @@ impl Control {
         Some(if closed { rate.min(knocks) } else { rate })
     }
 
-    fn is_borne(&self, pause: Duration) -> bool {
-        let Some(curve) = &self.curve else { return false };
-        let paid = self.accepted_since_throttle as f64 * PROBE_SHARE;
-        self.settled && !curve.climbs() && paid >= 1.0 + self.pause_price(pause)
-    }
-
-    fn pause_price(&self, pause: Duration) -> f64 {
-        let ceiling = self.ceiling().unwrap_or_default();
-        ceiling * pause.as_secs_f64() * PROBE_SHARE / PAUSE_SHARE
-    }
-
     /// Cuts for a throttle; the price of the pause that follows, in throttles.
     fn lower(&mut self, b: &Bounds, pause: Duration, now: Instant) -> f64 {
-        let ceiling = self.lowered(b, now).max(b.least());
+        let again = !pause.is_zero() && self.is_repeated();
+        let ceiling = self.lowered(b, again, now).max(b.least());
         let Some(curve) = &self.curve else {
             self.cut(Curve::new(ceiling, now));
             return 0.0;
         };
         let near = curve.climbs() && curve.rate() <= curve.ceiling() * NEAR;
         let gap = (curve.rate() / ceiling - 1.0).max(0.0);
-        self.settled = near || self.settled && !self.is_repeated();
+        self.settled = near || self.settled && !again;
         self.cut(Curve::new(ceiling, now));
         // One that got far is not the last: there is more to be had than was thought.
-        if near { ceiling * pause.as_secs_f64() * PROBE_SHARE / (PAUSE_SHARE + (gap - 0.05).max(0.0)) } else { 0.0 }
+        if !near {
+            return 0.0;
+        }
+        let share = PAUSE_SHARE + (gap - PROBE_LEFT).max(0.0);
+        ceiling * pause.as_secs_f64() * PROBE_SHARE / share
     }
 
-    /// Whether hardly a second's worth has been accepted since the last cut: then the ceiling is
-    /// not known any more.
+    /// Whether hardly a second's worth has been accepted since the last cut. If a pause has followed
+    /// that one, buckets were full again, and the ceiling is not known any more.
     fn is_repeated(&self) -> bool {
         (self.accepted_since_cut as f64) < self.ceiling().unwrap_or_default()
     }
 
     /// The ceiling after a throttle.
-    fn lowered(&self, b: &Bounds, now: Instant) -> f64 {
+    fn lowered(&self, b: &Bounds, again: bool, now: Instant) -> f64 {
         let (sent, accepted) = (self.sent.rate(now), self.accepted.rate(now));
         if b.observed {
             // More is sent than is allowed, so a throttle says nothing about the rate.
@@ -249,12 +246,12 @@ impl Control {
         let Some(curve) = &self.curve else { return sent };
         let (rate, ceiling) = (sent.min(curve.rate()), curve.ceiling());
         if rate <= ceiling {
-            return rate * if self.is_repeated() { BETA } else { MARGIN };
+            return rate * if again { BETA } else { MARGIN };
         }
-        let gap = rate - ceiling;
-        let near = gap.min(ceiling * PROBE_NEAR);
-        let moved = ceiling + near * PROBE_GAIN + (gap - near) * FAR_GAIN;
-        let moved = moved.min((rate * PROBE_MARGIN).max(ceiling));
+        let near = (rate - ceiling).min(ceiling * PROBE_NEAR);
+        let far = rate - ceiling - near;
+        let moved = ceiling + near * PROBE_GAIN + far * PROBE_FAR_GAIN;
+        let moved = moved.min(rate * PROBE_MARGIN).max(ceiling);
         let proved = if self.settled {
             let length = now.saturating_duration_since(curve.cut()).max(CUT_EVERY);
             self.accepted_since_cut as f64 / length.as_secs_f64() * MARGIN
