@@ -103,6 +103,14 @@ pub struct Metrics {
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
     protection: ProtectionMetrics,
+    kept_bodies: KeptBodies,
+}
+
+/// Bytes of request bodies that are kept, and the most that may be.
+#[derive(Debug, Default)]
+struct KeptBodies {
+    bytes: Level,
+    most: Level,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -139,6 +147,7 @@ impl Metrics {
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
             protection: ProtectionMetrics::default(),
+            kept_bodies: KeptBodies::default(),
         }
     }
 
@@ -240,6 +249,12 @@ impl Metrics {
         &self.protection
     }
 
+    /// Shows how many bytes of request bodies are kept, of how many.
+    pub fn kept_bodies(&self, bytes: usize, most: usize) {
+        self.kept_bodies.bytes.set(bytes);
+        self.kept_bodies.most.set(most);
+    }
+
     /// Requests that have not ended, of all routes.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
@@ -329,6 +344,12 @@ impl Metrics {
             }
             Family::ProtectionPressure | Family::ProtectionUsage => {
                 self.protection.emit(&[], samples);
+            }
+            Family::KeptBodies => {
+                samples.gauge(&[], None, self.kept_bodies.bytes.get() as f64);
+            }
+            Family::KeptBodiesLimit => {
+                samples.gauge(&[], None, self.kept_bodies.most.get() as f64);
             }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}

@@ -58,6 +58,9 @@ const PROBE_PROVED: f64 = 0.8;
 /// A probe that fails below this multiple of the ceiling has shown that it is one.
 const NEAR: f64 = 2.0;
 
+/// So much of a second's worth is hardly anything.
+const AGAIN: f64 = 0.2;
+
 /// After so many throttles of what was sent since a cut, and nothing accepted, the third party is
 /// closed: no rate is low enough until its window ends.
 const CLOSED_AFTER: u32 = 3;
@@ -230,10 +233,10 @@ impl Control {
         ceiling * pause.as_secs_f64() * PROBE_SHARE / share
     }
 
-    /// Whether hardly a second's worth has been accepted since the last cut. If a pause has followed
-    /// that one, buckets were full again, and the ceiling is not known any more.
+    /// Whether hardly anything has been accepted since the last cut. If a pause has followed that
+    /// one, buckets were full again, and the ceiling is not known any more.
     fn is_repeated(&self) -> bool {
-        (self.accepted_since_cut as f64) < self.ceiling().unwrap_or_default()
+        (self.accepted_since_cut as f64) < self.ceiling().unwrap_or_default() * AGAIN
     }
 
     /// The ceiling after a throttle.

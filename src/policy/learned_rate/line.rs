@@ -19,6 +19,10 @@ const NAP_MIN: Duration = Duration::from_millis(1);
 /// grows meanwhile brings its tokens earlier, and those who overslept would go two at a time.
 const NAP_WHOLE: Duration = Duration::from_millis(10);
 
+/// For how long tokens are kept for those who wait. After a longer standstill of the process they
+/// would all go at once, which a third party that counts in short times would refuse.
+const LATE: Duration = Duration::from_millis(50);
+
 /// What a token may lack by rounding.
 const ROUNDING: f64 = 1e-6;
 
@@ -55,9 +59,12 @@ impl Line {
     /// Adds the tokens that have come, requests a second, up to the burst.
     pub(super) fn fill(&mut self, rate: f64, burst: Option<u32>, now: Instant) {
         let fresh = rate * now.saturating_duration_since(self.filled).as_secs_f64();
-        let burst = burst.map_or(rate * BURST.as_secs_f64(), f64::from).max(1.0);
-        // Those who wait have a token each to come, however late they wake for it.
-        let most = burst + self.waiting.len() as f64;
+        let most = if self.waiting.is_empty() {
+            burst.map_or(rate * BURST.as_secs_f64(), f64::from).max(1.0)
+        } else {
+            // Those who wait have a token to come although they wake a little late for it.
+            1.0 + rate * LATE.as_secs_f64()
+        };
         self.tokens = (self.tokens + fresh).min(most);
         self.filled = self.filled.max(now);
     }

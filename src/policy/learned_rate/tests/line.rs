@@ -87,6 +87,20 @@ fn a_rate_that_grows_does_not_make_two_go_at_once() {
     assert!((95..=105).contains(&went), "{went}");
 }
 
+/// A process that was not run for a second does not send a second's worth at once.
+#[test]
+fn a_standstill_is_not_made_up_for() {
+    let (t0, mut line) = (origin(), Line::new(origin()));
+    assert!(line.pass());
+    let tickets: Vec<Ticket> = (0..50).map(|_| line.enter().unwrap()).collect();
+    line.fill(50.0, None, t0 + ms(1000));
+    let went = tickets.iter().filter(|ticket| line.take(**ticket)).count();
+    assert_eq!(went, 3, "50 ms at 50 a second, and one");
+    // One that is late by a little is not late for ever.
+    line.fill(50.0, None, t0 + ms(1030));
+    assert!(line.take(tickets[3]) && line.take(tickets[4]) && !line.take(tickets[5]));
+}
+
 #[test]
 fn the_line_is_bounded() {
     let (mut machine, b, t0) = limited(1000.0);
