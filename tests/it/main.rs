@@ -26,6 +26,7 @@ mod framing;
 mod head_limits;
 mod hedge;
 mod interim;
+mod kept_answers;
 mod local_answers;
 mod mirror;
 mod names;

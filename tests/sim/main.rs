@@ -103,6 +103,8 @@ scenarios! {
     sidecars_50
     total_timeout
     four_tiers
+    bulkhead
+    self_protection
     heavy_caller
     half_load
     gc_pauses
@@ -159,6 +161,26 @@ fn without_the_policies_a_herd_tramples_what_has_just_come_back() {
         assert!(with.success() > 0.95, "seed {seed}: {:.3} with policies", with.success());
         assert!(without.success() < 0.3, "seed {seed}: {:.3} without", without.success());
     }
+}
+
+#[test]
+fn without_its_bulkhead_a_slow_route_takes_the_places_of_the_others() {
+    let scenario = Scenario::load("bulkhead");
+    let mut open = scenario.clone();
+    open.routes.iter_mut().for_each(|way| way.config.clear());
+    for seed in seeds().take(2) {
+        let tally = run(&open, seed, None).expect("the rules hold");
+        let wrong = tally.judge(&scenario.expect);
+        assert!(wrong.iter().any(|line| line.contains("quick")), "seed {seed}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_protection_that_comes_after_the_rate_limit_spends_the_tokens_of_others() {
+    let scenario = Scenario::load("self_protection");
+    let tally = run(&scenario, 0, Some(Mutation::ProtectLast)).expect("the rules hold");
+    let wrong = tally.judge(&scenario.expect);
+    assert!(wrong.iter().any(|line| line.contains("critical")), "{wrong:?}");
 }
 
 #[test]
