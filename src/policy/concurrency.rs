@@ -24,6 +24,11 @@
 //! Where a refusal is at hand while recent answers are as quick as their baselines, the limit grows
 //! at once, without a round: nobody is refused for want of measurement.
 //!
+//! **At first** a handful of answers is all that the baselines rest on, and their mean may be half of
+//! what is true. Until they are founded, and as long as no queue was met, answers within two
+//! standard errors of them count as quick where a refusal is at hand; and a round that would ask
+//! for a cut tries a rise first. If more at once takes no longer, the baselines were too low.
+//!
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
 //! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and
 //! a lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
