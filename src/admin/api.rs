@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config;
 use crate::explain::{Asked, explain};
 use crate::policy::Mode;
+use crate::proxy::body::KEPT_MAX;
 use crate::proxy::{Live, Proxy};
 use crate::snapshot::route::Route;
 use crate::telemetry::metrics::CONTENT_TYPE;
@@ -160,6 +161,7 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
         Call::Index => index(head),
         Call::Metrics => {
             gauges::refresh(snapshot, proxy, now);
+            proxy.metrics.kept_bodies(proxy.kept.get(), KEPT_MAX);
             Answer::text(CONTENT_TYPE, proxy.metrics.render())
         }
         Call::Alive => Answer::text(PLAIN, "alive\n".to_owned()),

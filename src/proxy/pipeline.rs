@@ -423,11 +423,12 @@ pub(super) fn reply(
     *response.version_mut() = Version::HTTP_11;
     hop::strip_hop_by_hop(response.headers_mut(), fields);
     if cache::changes(&ctx.method, response.status().as_u16()) {
-        cache::invalidate(&ctx, outbound.headers());
+        cache::invalidate(&ctx, outbound.headers(), response.headers());
     }
     let recording = route.cache.as_ref().and_then(|_| {
         let request = outbound.headers();
         let answered = cache::Answered { request, response: &response, seen: fields, version };
+        cache::confirm(&ctx, &route, &answered);
         cache::record(&ctx, &route, &answered, leader)
     });
     dress(&ctx, &route, response.headers_mut(), version);

@@ -110,6 +110,14 @@ pub struct Metrics {
     access_log_dropped: Arc<Counter>,
     protection: ProtectionMetrics,
     tls: TlsFiles,
+    kept_bodies: KeptBodies,
+}
+
+/// Bytes of request bodies that are kept, and the most that may be.
+#[derive(Debug, Default)]
+struct KeptBodies {
+    bytes: Level,
+    most: Level,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -149,6 +157,7 @@ impl Metrics {
             access_log_dropped: Arc::default(),
             protection: ProtectionMetrics::default(),
             tls: TlsFiles::default(),
+            kept_bodies: KeptBodies::default(),
         }
     }
 
@@ -278,6 +287,12 @@ impl Metrics {
         &self.tls
     }
 
+    /// Shows how many bytes of request bodies are kept, of how many.
+    pub fn kept_bodies(&self, bytes: usize, most: usize) {
+        self.kept_bodies.bytes.set(bytes);
+        self.kept_bodies.most.set(most);
+    }
+
     /// Requests that have not ended, of all routes.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
@@ -371,6 +386,12 @@ impl Metrics {
                 self.protection.emit(&[], samples);
             }
             Family::TlsSwaps | Family::TlsExpiry | Family::TlsRefused => self.tls.emit(samples),
+            Family::KeptBodies => {
+                samples.gauge(&[], None, self.kept_bodies.bytes.get() as f64);
+            }
+            Family::KeptBodiesLimit => {
+                samples.gauge(&[], None, self.kept_bodies.most.get() as f64);
+            }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}
         }

@@ -27,6 +27,7 @@ mod head_limits;
 mod hedge;
 mod idempotency;
 mod interim;
+mod kept_answers;
 mod local_answers;
 mod mirror;
 mod names;

@@ -243,6 +243,10 @@ families! {
             "Shortness of the proxy itself, 0 none to 1 all refused; that of the worst worker.";
         ProtectionUsage = GAUGE "outrigger_protection_usage_ratio" ["resource"]
             "Share in use of what there is of the resource for the proxy; none where not known.";
+        KeptBodies = GAUGE "outrigger_kept_body_bytes" []
+            "Bytes of request bodies that are kept for another attempt or a copy.";
+        KeptBodiesLimit = GAUGE "outrigger_kept_body_limit_bytes" []
+            "The most bytes of request bodies that are kept at once; beyond, none is tried again.";
         Build = GAUGE "outrigger_build_info" ["version"]
             "Always 1; the label is the version of the proxy.";
     }
