@@ -30,6 +30,7 @@ mod interim;
 mod local_answers;
 mod mirror;
 mod names;
+mod operator_records;
 mod overload;
 mod passes_through;
 mod pool;

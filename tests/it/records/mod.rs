@@ -2,5 +2,5 @@
 
 mod contract;
 mod embedded;
-mod memory;
 mod etcd;
+mod memory;

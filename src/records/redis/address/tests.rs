@@ -12,7 +12,10 @@ fn tcp(host: &str, port: u16) -> Address {
 #[test]
 fn one_address_is_one_server() {
     let target = target("redis://user:p%2Cw@cache.local/3", None).unwrap();
-    assert_eq!((target.layout, &*target.addresses), (Layout::Single, &[tcp("cache.local", 6379)][..]));
+    assert_eq!(
+        (target.layout, &*target.addresses),
+        (Layout::Single, &[tcp("cache.local", 6379)][..])
+    );
     let login = &target.login;
     assert_eq!((login.username(), login.password()), (Some("user"), Some("p,w")));
     assert_eq!((login.db(), target.tls.is_some()), (3, false));
