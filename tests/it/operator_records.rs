@@ -161,7 +161,7 @@ async fn a_purged_record_makes_its_key_new() {
     assert!(code == 1 && gone.contains("(404)"), "{gone}");
     assert_eq!(pay(&child, "k-1").await.0, 201);
     assert_eq!(service.hits(), 2);
-    child.says("action=\"purge\"").await;
+    child.says("\"action\":\"purge\"").await;
 }
 
 #[tokio::test]
