@@ -28,13 +28,18 @@ pub fn check(text: &str, environment: &dyn Environment) -> Result<String, Vec<Pr
                 format!("{number} {one}{}", if number == 1 { "" } else { "s" })
             };
             let config = &snapshot.config;
-            Ok(format!(
+            let mut summary = format!(
                 "ok: {}, {}, {}, config {}",
                 count(config.listeners.len(), "listener"),
                 count(config.routes.len(), "route"),
                 count(config.upstreams.len(), "upstream"),
                 snapshot.hash
-            ))
+            );
+            for caution in config::cautions(config) {
+                summary.push_str("\nwarning: ");
+                summary.push_str(&caution);
+            }
+            Ok(summary)
         }
         Ok(_) => Err(problems),
         Err(more) => {

@@ -15,6 +15,7 @@
 //! | 4 | [`upstream`] | endpoints, connections, names, health |
 //! | 4 | [`records`] | what is kept of requests with an Idempotency-Key |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
+//! | 3 | [`failpoint`] | where a build for tests can be made to die |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
 //! | 0 | [`units`] | lengths of time, sizes, shares, rates |
@@ -86,6 +87,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod explain;
+pub mod failpoint;
 pub mod gate;
 pub mod policy;
 pub mod protect;

@@ -34,6 +34,7 @@ pub mod memory;
 pub mod operator;
 pub mod redis;
 pub mod registry;
+pub mod spool;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.
@@ -302,7 +303,7 @@ pub struct Health {
     pub tombstones_purged: u64,
     /// Records of unknown outcome whose time was over since the start.
     pub unknown_expired: u64,
-    /// Writes that had fewer copies than wanted and went on, since the start.
+    /// Writes that had fewer copies than wanted, since the start.
     pub weak: u64,
     /// Records that were found contested, since the start.
     pub contested: u64,

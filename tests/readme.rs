@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use outrigger::config::{self, Config, ProcessEnvironment};
+use outrigger::policy::idempotency::problem::Code;
 use outrigger::policy::retry::Suppressed;
 use outrigger::telemetry::metrics::Metrics;
 use outrigger::telemetry::reason::Reason;
@@ -61,6 +62,27 @@ fn suppressed() -> String {
     table
 }
 
+fn idempotency() -> String {
+    let mut table = "| code | HTTP | gRPC | the same key again | a new key is safe | meaning |\n\
+                     |---|---|---|---|---|---|\n"
+        .to_owned();
+    for code in Code::ALL {
+        let statuses: Vec<String> = code.statuses().iter().map(u16::to_string).collect();
+        let _ = writeln!(
+            table,
+            "| <a id=\"{}\"></a>`{}` | {} | {} | {} | {} | {} |",
+            code.anchor(),
+            code.as_str(),
+            statuses.join(", "),
+            code.grpc(),
+            code.retry_same_key().as_str(),
+            if code.new_key_safe() { "yes" } else { "no" },
+            code.title()
+        );
+    }
+    table
+}
+
 fn metrics() -> String {
     let mut table = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for row in Metrics::table() {
@@ -75,7 +97,12 @@ fn metrics() -> String {
 fn the_tables_are_those_of_the_code() {
     let before = readme();
     let mut text = before.clone();
-    let tables = [("reasons", reasons()), ("suppressed", suppressed()), ("metrics", metrics())];
+    let tables = [
+        ("reasons", reasons()),
+        ("suppressed", suppressed()),
+        ("idempotency", idempotency()),
+        ("metrics", metrics()),
+    ];
     for (name, table) in &tables {
         assert!(table.lines().count() > 10, "the table of {name} is not empty");
         text.replace_range(between(&text, name), table);

@@ -32,6 +32,8 @@ packages() {
   need curl curl
   need etcd-server etcd
   need prometheus promtool
+  need redis-server redis-server
+  need openssl openssl
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its

@@ -6,6 +6,7 @@
 //! speaks of.
 
 pub mod admin;
+mod cautions;
 mod decode;
 pub mod fallback;
 pub mod listener;
@@ -30,6 +31,7 @@ pub mod tree;
 pub mod upstream;
 pub mod validate;
 
+pub use cautions::cautions;
 pub use output::{to_json, to_yaml};
 pub use problem::Problem;
 pub use read::{Loaded, read};

@@ -12,6 +12,7 @@
 //! - [`settings`]: what a route asks for.
 //! - [`key`], [`age`], [`horizon`], [`fresh`]: the key itself: how it is read, when it was made,
 //!   whether a store can still know it, and how one is made.
+//! - [`identity`]: what tells one request and one principal from another.
 //! - [`outcome`]: what the way in which an exchange ended says of the operation, D1 to D26.
 //! - [`response`]: what is kept of an answer, and what an answer says of its key.
 //! - [`problem`]: what a client is told that gets no answer of the upstream.
@@ -21,6 +22,7 @@
 pub mod age;
 pub mod fresh;
 pub mod horizon;
+pub mod identity;
 pub mod key;
 pub mod machine;
 pub mod outcome;

@@ -4,6 +4,8 @@
 //! instead, since its client cannot read anything else. Both name the reason in
 //! `x-outrigger-reason`.
 
+pub mod keyed;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 

@@ -23,6 +23,7 @@ use super::context::Context;
 use super::error::Refusal;
 use super::pipeline::{self, Journey};
 use crate::clock;
+use crate::failpoint;
 use crate::policy::idempotency::horizon::{self, Standing};
 use crate::policy::idempotency::machine::{Claim, Claimed, Found, Unknowns};
 use crate::policy::idempotency::outcome::{self, Action, Again, End};
@@ -192,8 +193,12 @@ async fn go(
         let claim = claim(ctx, keys, ledger, asked).await?;
         let terms = terms(ctx, &keys.settings);
         let by = clock::now() + *keys.settings.claim_deadline;
-        match ledger.claim(asked.rid, claim, terms, by).await {
-            Ok(Ok(work)) => return Ok(Go::Work(Box::new(work), held, now)),
+        let unsure = keys.settings.on_store_error == OnStoreError::Open;
+        match ledger.claim(asked.rid, claim, terms, (by, unsure)).await {
+            Ok(Ok(work)) => {
+                failpoint::reach(failpoint::AFTER_CLAIM);
+                return Ok(Go::Work(Box::new(work), held, now));
+            }
             Ok(Err(Claimed::Found(found))) => {
                 // Somebody was quicker. The places are given back first.
                 drop(held);

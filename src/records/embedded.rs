@@ -106,7 +106,7 @@ impl Embedded {
     /// # Errors
     /// When the system gives no thread.
     pub fn open(settings: &Settings, common: Common) -> std::io::Result<Self> {
-        Self::on(settings, common, disk::plain)
+        Self::on(settings, common, disk::plain())
     }
 
     fn on(settings: &Settings, common: Common, medium: Medium) -> std::io::Result<Self> {
@@ -204,7 +204,7 @@ impl Inside {
     fn open(&self) -> Result<(), Cause> {
         let around = opened::Around {
             common: &self.common,
-            medium: self.medium,
+            medium: &self.medium,
             usage: &self.usage,
             dropped: &self.dropped,
             reserve: &self.reserve,

@@ -103,7 +103,9 @@ impl Ledger {
         self.ask(Operation::Peek, by, || self.store.peek(rid, fingerprint, by)).await
     }
 
-    /// Claims a request. The claim is made, or given back, also when the caller goes.
+    /// Claims a request. The claim is made, or given back, also when the caller goes. Where it is
+    /// not known whether it was made, and `unsure` allows it, there is work all the same: it ends
+    /// the claim when that is found.
     ///
     /// # Errors
     /// Why it was not made, or that it is not known whether it was: then it is found out about, and
@@ -113,34 +115,43 @@ impl Ledger {
         rid: Rid,
         claim: Claim,
         terms: WorkTerms,
-        by: Instant,
+        (by, unsure): (Instant, bool),
     ) -> Result<Result<Work, Claimed>, Fault> {
         let (answer, answered) = oneshot::channel();
         let ledger = Arc::clone(self);
         self.runtime.spawn(async move {
-            let made = ledger.claim_now(rid, &claim, terms, by).await;
+            let made = ledger.claim_now(rid, &claim, by).await;
             let ambiguous = matches!(made, Err(Fault::Ambiguous(_)));
-            // Work that is dropped unused gives its claim back.
-            drop(answer.send(made));
-            if ambiguous && let Some(work) = ledger.find_claim(rid, &claim, terms).await {
-                work.release().await;
+            let work = |claimed| Work::new(Arc::clone(&ledger), claimed, terms);
+            if !ambiguous {
+                // Work that is dropped unused gives its claim back.
+                drop(answer.send(made.map(|made| made.map(work))));
+                return;
             }
+            let (tell, told) = oneshot::channel();
+            // Dropped unused, it gives the claim back once that is found.
+            let sought = Work::sought(Arc::clone(&ledger), told, terms);
+            drop(answer.send(match made {
+                Err(fault) if !unsure => Err(fault),
+                _ => Ok(Ok(sought)),
+            }));
+            // Whoever is to end it has gone when the process ends.
+            let _ = tell.send(ledger.find_claim(rid, &claim).await);
         });
         answered.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())))
     }
 
     async fn claim_now(
-        self: &Arc<Self>,
+        &self,
         rid: Rid,
         claim: &Claim,
-        terms: WorkTerms,
         by: Instant,
-    ) -> Result<Result<Work, Claimed>, Fault> {
+    ) -> Result<Result<work::Claimed, Claimed>, Fault> {
         let mut pause = AGAIN.0;
         loop {
             let asked = self.ask(Operation::Claim, by, || self.store.claim(rid, *claim, by)).await;
             match asked {
-                Ok(Claimed::Acquired { fence, attempt, first_seen }) => {
+                Ok(Claimed::Acquired { fence, attempt, .. }) => {
                     let claimant = Claimant {
                         fingerprint: claim.fingerprint,
                         owner: claim.owner,
@@ -148,8 +159,7 @@ impl Ledger {
                         fence,
                         principal: claim.principal,
                     };
-                    let claimed = work::Claimed { rid, claimant, attempt, first_seen };
-                    return Ok(Ok(Work::new(Arc::clone(self), claimed, terms)));
+                    return Ok(Ok(work::Claimed { rid, claimant, attempt }));
                 }
                 Ok(other) => return Ok(Err(other)),
                 Err(Fault::Ambiguous(_)) if clock::now() + pause < by => {
@@ -163,12 +173,7 @@ impl Ledger {
 
     /// Finds out about a claim of which it is not known whether it was made: the same claim, sent
     /// again, is the same claim. When its lease is over it is nobody's any more.
-    async fn find_claim(
-        self: &Arc<Self>,
-        rid: Rid,
-        claim: &Claim,
-        terms: WorkTerms,
-    ) -> Option<Work> {
+    async fn find_claim(&self, rid: Rid, claim: &Claim) -> Option<work::Claimed> {
         let _place = self.late_place()?;
         let end = clock::now() + Duration::from_millis(claim.lease);
         let mut pause = AGAIN_LATE.0;
@@ -176,7 +181,7 @@ impl Ledger {
             clock::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_LATE.1);
             let by = clock::now() + AGAIN_LATE.1;
-            match self.claim_now(rid, claim, terms, by).await {
+            match self.claim_now(rid, claim, by).await {
                 Ok(made) => return made.ok(),
                 Err(_) => continue,
             }

@@ -13,8 +13,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::codec::{Digests, NoRandomness, Seal, digest_of};
+use super::embedded::Embedded;
+use super::etcd::Etcd;
 use super::ledger::Ledger;
 use super::memory::Memory;
+use super::redis::Redis;
 use super::{Common, Kind, Store};
 use crate::config::store::Store as Settings;
 use crate::shared::Shared;
@@ -128,7 +131,7 @@ impl Registry {
     /// Waits, no longer than until `by`, for what is being committed, and ends.
     pub fn close(&self, by: Instant, now: impl Fn() -> Instant) {
         while self.all().iter().any(|ledger| ledger.at_work() > 0) && now() < by {
-            std::thread::sleep(LOOK);
+            std::thread::park_timeout(LOOK);
         }
         let left: usize = self.all().iter().map(|ledger| ledger.at_work()).sum();
         if left > 0 {
@@ -182,6 +185,13 @@ fn open(
     let store: Arc<dyn Store> = if let Some(memory) = &settings.memory {
         let opened = Memory::open(memory, common.config);
         Arc::new(opened.map_err(|_| "the system has no randomness to give".to_owned())?)
+    } else if let Some(embedded) = &settings.embedded {
+        let opened = Embedded::open(embedded, common);
+        Arc::new(opened.map_err(|error| format!("cannot start its thread: {error}"))?)
+    } else if let Some(redis) = &settings.redis {
+        Redis::start(redis, common, handle)
+    } else if let Some(etcd) = &settings.etcd {
+        Etcd::start(etcd, common, handle)
     } else {
         return Err("no kind of store is given".to_owned());
     };

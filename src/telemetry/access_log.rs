@@ -281,7 +281,7 @@ const fn is_escaped(c: char) -> bool {
 /// Year, month and day of a day counted from 1970-01-01. Years are taken to begin in March, so that
 /// the leap day is the last of its year (H. Hinnant, "chrono-Compatible Low-Level Date
 /// Algorithms").
-const fn date(days: u64) -> (u64, u64, u64) {
+pub(crate) const fn date(days: u64) -> (u64, u64, u64) {
     // 719 468 days lie between 0000-03-01 and 1970-01-01; 146 097 days are 400 years.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -2,14 +2,18 @@
 //! table of requests, R1 to R24, and what they have in common.
 
 mod clients;
+mod crashes;
 mod rejected;
 mod replayed;
+mod shared;
+mod stores;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use outrigger::config::Environment;
 
 use crate::support::caller::{Got, with_body};
 use crate::support::service::{Act, Service};
@@ -66,3 +70,16 @@ pub(crate) async fn counting() -> Service {
 
 /// Longer than anything here takes, shorter than a test may.
 pub(crate) const SOON: Duration = Duration::from_millis(300);
+
+/// An environment of one variable: a key of 32 bytes.
+struct OneVariable(&'static str);
+
+impl Environment for OneVariable {
+    fn variable(&self, name: &str) -> Result<Option<String>, String> {
+        let value = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        Ok((name == self.0).then(|| value.to_owned()))
+    }
+    fn file(&self, _: &std::path::Path) -> Result<String, String> {
+        Err("there are no files here".to_owned())
+    }
+}

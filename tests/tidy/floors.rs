@@ -44,6 +44,7 @@ pub(crate) const HOUSE: &[Place] = &[
     },
     Place { module: "clock", floor: 3, crates: &["tokio::time"] },
     Place { module: "shared", floor: 3, crates: &[] },
+    Place { module: "failpoint", floor: 3, crates: &[] },
     Place {
         module: "telemetry",
         floor: 3,

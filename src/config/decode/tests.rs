@@ -121,15 +121,16 @@ fn the_required_names_are_those_of_the_types() {
 #[test]
 fn a_setting_of_a_later_version_is_named() {
     let found = problems(&format!(
-        "{}stores: {{ x: 1 }}\n",
-        file("tls: {}", "idempotency: { role: enforce }, faults: [x]")
+        "{}telemetry: {{ tracing: {{ x: 1 }} }}\n",
+        file("tls: {}", "match: { grpc: {} }, faults: [x]")
     ));
-    for path in ["upstreams.a.tls", "routes[0].idempotency", "routes[0].faults", "stores"] {
+    for path in ["upstreams.a.tls", "routes[0].match.grpc", "routes[0].faults", "telemetry.tracing"]
+    {
         let hit = found.iter().any(|p| p.contains(&format!("{path}: is not available yet")));
         assert!(hit, "{path}: {found:#?}");
     }
     assert_eq!(found.len(), 4);
-    assert!(problems(&file("tls: null", "idempotency: null, faults: []")).is_empty());
+    assert!(problems(&file("tls: null", "match: { grpc: null }, faults: []")).is_empty());
 }
 
 #[test]

@@ -13,8 +13,10 @@ fn validator() -> Validator {
 }
 
 fn files() -> Vec<Value> {
-    ["config/reference.yaml", "config/example.yaml", "tests/golden/full.yaml"]
+    let own = ["tests/golden/full.yaml", "tests/golden/keyed.yaml"];
+    ["config/reference.yaml", "config/example.yaml"]
         .iter()
+        .chain(&own)
         .map(|name| {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
             serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -389,7 +389,8 @@ fn beside(check: &mut Check<'_>, at: &str, route: &Route, s: &Settings) {
     }
     if route.retry.unsafe_methods == UnsafeMethods::Always && !s.upstream_idempotent {
         let message = "is `always` beside `idempotency`: an operation that may have been executed \
-                       would be sent again; write `unsent_or_keyed`, or `upstream_idempotent: true`";
+                       would be sent again; write `unsent_or_keyed`, or \
+                       `upstream_idempotent: true`";
         check.conflict(&format_args!("{outer}.retry.unsafe_methods"), message);
     }
     let links = format!("{outer}.fallback");
@@ -403,12 +404,19 @@ fn beside(check: &mut Check<'_>, at: &str, route: &Route, s: &Settings) {
     }
 }
 
+/// The routes that share the keys of a store: the first of them, and where they all go.
+struct Shared<'a> {
+    store: &'a str,
+    targets: Vec<&'a str>,
+    route: &'a str,
+}
+
 /// Routes of one store without a namespace share their keys, and so must be one service.
 pub(super) fn namespaces<'v>(
     check: &mut Check<'_>,
     routes: impl Iterator<Item = (usize, &'v Route)>,
 ) {
-    let mut first: Vec<(&str, Vec<&str>, &str)> = Vec::new();
+    let mut first: Vec<Shared<'_>> = Vec::new();
     for (index, route) in routes {
         let Some(s) = &route.idempotency else { continue };
         let (Some(store), None, Role::Enforce) = (&s.store, &s.namespace, s.role) else { continue };
@@ -418,13 +426,14 @@ pub(super) fn namespaces<'v>(
             .map(|target| target.name.as_str())
             .chain(route.upstream.as_deref())
             .collect();
-        let Some((_, known, name)) = first.iter_mut().find(|(one, ..)| one == store) else {
-            first.push((store, targets, &route.name));
+        let Some(known) = first.iter_mut().find(|known| known.store == store) else {
+            first.push(Shared { store, targets, route: &route.name });
             continue;
         };
-        if targets.iter().any(|target| known.contains(target)) {
-            known.extend(targets);
+        if targets.iter().any(|target| known.targets.contains(target)) {
+            known.targets.extend(targets);
         } else if !targets.is_empty() {
+            let name = known.route;
             let message = format!(
                 "shares the keys of route `{name}`, which goes to another upstream: one key of \
                  both would be one operation; write a `namespace` in each"

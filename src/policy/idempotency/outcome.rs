@@ -7,7 +7,7 @@
 //!
 //! | | how it ended | what becomes of the record | again at once |
 //! |---|---|---|---|
-//! | D1 | the application says: final, not-executed, unknown | stored, released, unknown | not-executed |
+//! | D1 | the application: final, not-executed, unknown | stored, released, unknown | the second |
 //! | D2 | refused by the proxy itself | released, if it was claimed | yes |
 //! | D3 | no connection | released | yes |
 //! | D4 | the peer says that it did not process it | released | elsewhere |
@@ -23,7 +23,7 @@
 //! | D14 | 503 with `Retry-After` | released | after that |
 //! | D15 | 503 without, 502, 504, no status of HTTP | unknown | if idempotent |
 //! | D16 | the upstream's own layer is at work on the key | unknown | after a wait |
-//! | D17 | 101, an event stream, a gRPC stream, CONNECT | not covered; else stored without body | no |
+//! | D17 | 101, an event or gRPC stream, CONNECT | not covered; else stored without body | no |
 //! | D18 | the answer is larger than what is stored | stored without body | |
 //! | D19 | the client is gone | as if it were there: no argument here | |
 //! | D20 | the proxy must end | unknown | no |

@@ -30,8 +30,8 @@ impl RetrySameKey {
 /// Declares the codes in one table: spelling, statuses of HTTP (the usual one first), gRPC's, what
 /// may be done next, and the sentences.
 macro_rules! codes {
-    ($($name:ident = $text:literal, [$($status:literal),+], $grpc:literal, $same:ident, $new:literal,
-       $title:literal, $detail:literal;)*) => {
+    ($($name:ident = $text:literal, [$($status:literal),+], $grpc:literal, $same:ident,
+       $new:literal, $title:literal, $detail:literal;)*) => {
         /// Why a request with a key got no answer of the upstream.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $(#[doc = $title] $name,)* }

@@ -256,7 +256,7 @@ impl Exchange {
 
 /// The size of a body with so many bytes before it.
 fn longer(rest: &SizeHint, before: u64) -> SizeHint {
-    let mut hint = rest.clone();
+    let mut hint = *rest;
     hint.set_lower(0);
     if let Some(upper) = rest.upper() {
         hint.set_upper(upper.saturating_add(before));

@@ -50,6 +50,10 @@ names! {
     GRPC_MESSAGE = "grpc-message";
     /// How long a gRPC client is to wait before it tries again, in milliseconds (gRFC A6).
     GRPC_PUSHBACK_MS = "grpc-retry-pushback-ms";
+    /// A gRPC call's error in full, as a `google.rpc.Status` in base64.
+    GRPC_STATUS_DETAILS = "grpc-status-details-bin";
+    /// What a proxy on the way has to say of an answer (RFC 9209).
+    PROXY_STATUS = "proxy-status";
     /// The addresses that a request came from, the nearest last.
     X_FORWARDED_FOR = "x-forwarded-for";
     /// The scheme that the first client used.

@@ -17,12 +17,13 @@ use super::asked::Asked;
 use super::refuse::Problem;
 use super::{Keyed, evidence, replay};
 use crate::clock;
+use crate::failpoint;
 use crate::gate::{Fixed, Place};
 use crate::policy::idempotency::machine::Settled;
 use crate::policy::idempotency::outcome::{self, Action, Body as Kept, End};
 use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Doubt, Stored};
-use crate::policy::idempotency::response::{Status, Unstored};
+use crate::policy::idempotency::response::{Bypassed, Status, Unstored};
 use crate::proxy::admission::{self, Held};
 use crate::proxy::attempt::{Answer, Way};
 use crate::proxy::body::{self, Body};
@@ -87,6 +88,7 @@ pub(super) async fn run(
     prepare(&mut journey, &keys, &under.work);
     let (answer, answered) = oneshot::channel();
     let goes_on = ctx.worker.aside.enter();
+    let sure = under.work.is_sure();
     let attempt = under.work.attempt();
     tokio::task::spawn_local(async move {
         let done = carry_out(&mut aside, &mut journey, under, now, &answer).await;
@@ -110,11 +112,11 @@ pub(super) async fn run(
     ctx.learn_of(*aside);
     match done {
         Done::Whole(whole, became) => {
-            became.say(&mut ctx, &keys, attempt);
+            became.say(&mut ctx, &keys, sure.then_some(attempt));
             deliver(ctx, &journey.route, whole)
         }
         Done::Streams(answer, before, bulkhead, became) => {
-            became.say(&mut ctx, &keys, attempt);
+            became.say(&mut ctx, &keys, sure.then_some(attempt));
             let response = pipeline::reply(ctx, journey, *answer, bulkhead);
             response.map(|body| body.preceded_by(before))
         }
@@ -135,11 +137,13 @@ enum Became {
 }
 
 impl Became {
-    /// Lets the client's answer say so, and counts it.
-    fn say(self, ctx: &mut Context, keys: &Keys, attempt: u32) {
-        let status = match self {
-            Self::Stored => Status::Executed { attempt },
-            Self::Not(why) => Status::Unstored(why),
+    /// Lets the client's answer say so, and counts it. Without the number of the claim it is not
+    /// known that there was one, and so that the request was protected.
+    fn say(self, ctx: &mut Context, keys: &Keys, attempt: Option<u32>) {
+        let status = match (self, attempt) {
+            (_, None) => Status::Bypassed(Bypassed::StoreUnavailable),
+            (Self::Stored, Some(attempt)) => Status::Executed { attempt },
+            (Self::Not(why), Some(_)) => Status::Unstored(why),
         };
         keys.metrics.ended(&status);
         ctx.say(keys, &status);
@@ -187,8 +191,8 @@ fn prepare(journey: &mut Journey, keys: &Keys, work: &Work) {
     if keys.settings.strip_key {
         headers.remove(&keys.key_header);
     }
-    if let Some(name) = &keys.fence_header {
-        headers.insert(name, HeaderValue::from(work.fence()));
+    if let (Some(name), Some(fence)) = (&keys.fence_header, work.fence()) {
+        headers.insert(name, HeaderValue::from(fence));
     }
 }
 
@@ -217,6 +221,7 @@ async fn carry_out(
         Ok(answer) => settling.answered(answer, bulkhead).await,
         Err(refusal) => settling.failed(refusal).await,
     };
+    failpoint::reach(failpoint::AFTER_COMMIT);
     if client.is_closed() && matches!(done, Done::Whole(..)) {
         keys.metrics.late.inc();
     }
@@ -352,6 +357,7 @@ impl Settling<'_> {
     /// Makes the record what the verdict says.
     async fn settle(self, action: Action, observed: Option<u16>, answer: Stored) -> Became {
         let Self { keys, work, .. } = self;
+        failpoint::reach(failpoint::BEFORE_COMMIT);
         let noted = match action {
             Action::Release | Action::Bypass => {
                 work.release().await;

@@ -23,11 +23,12 @@ const PIECE: usize = 64 << 10;
 const BLOCK: u64 = 512;
 
 /// Makes what the engine reads and writes of an open file; tests put faults in between.
-pub(in crate::records) type Medium = fn(File) -> Result<Box<dyn StorageBackend>, redb::Error>;
+pub(in crate::records) type Medium =
+    Arc<dyn Fn(File) -> Result<Box<dyn StorageBackend>, redb::Error> + Send + Sync>;
 
 /// The file itself.
-pub(in crate::records) fn plain(file: File) -> Result<Box<dyn StorageBackend>, redb::Error> {
-    Ok(Box::new(FileBackend::new(file)?))
+pub(in crate::records) fn plain() -> Medium {
+    Arc::new(|file| Ok(Box::new(FileBackend::new(file)?)))
 }
 
 /// Opens or makes a file that this user alone can read.

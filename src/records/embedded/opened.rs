@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use super::disk::{self, Disk, Medium, Reserve};
 use super::rows::{DUE, FORM, META, RECORDS, Row};
@@ -38,7 +38,7 @@ pub(super) struct Opened {
 /// What an opening needs besides settings.
 pub(super) struct Around<'a> {
     pub(super) common: &'a Common,
-    pub(super) medium: Medium,
+    pub(super) medium: &'a Medium,
     pub(super) usage: &'a Arc<Shared<Usage>>,
     pub(super) dropped: &'a Arc<Dropped>,
     pub(super) reserve: &'a Arc<Reserve>,
@@ -86,7 +86,10 @@ pub(super) fn open(settings: &Settings, around: &Around<'_>) -> Result<Opened, C
     let time = Time::not_before(meta.time.saturating_add(1));
     let birth = if is_new { time.now() } else { meta.birth };
     let meta = Meta { birth, epoch, time: time.now(), ..meta };
-    write(&database, &meta).map_err(fault)?;
+    // A file that goes on can be read also when there is no room to write.
+    if !goes_on {
+        write(&database, &meta, settings.paranoid).map_err(fault)?;
+    }
     count(&database, epoch, limits(settings), around.usage).map_err(fault)?;
     Ok(Opened {
         database,
@@ -105,7 +108,7 @@ pub(super) fn open(settings: &Settings, around: &Around<'_>) -> Result<Opened, C
 /// The engine on a file, with its reserve.
 pub(in crate::records) fn database(
     path: &Path,
-    medium: Medium,
+    medium: &Medium,
     reserve: &Arc<Reserve>,
 ) -> Result<Database, Cause> {
     let fault = |error: redb::Error| cause(path, &error);
@@ -182,8 +185,9 @@ fn new(common: &Common) -> Result<Meta, Cause> {
 }
 
 /// Writes what the file says of itself, and makes its tables.
-fn write(database: &Database, meta: &Meta) -> Result<(), redb::Error> {
-    let transaction: WriteTransaction = database.begin_write()?;
+fn write(database: &Database, meta: &Meta, paranoid: bool) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(paranoid);
     {
         let mut table = transaction.open_table(META)?;
         let numbers = [("form", FORM), ("birth", meta.birth), ("epoch", meta.epoch)];

@@ -28,9 +28,12 @@ pub(super) struct Tables<'t> {
     records: Records<'t>,
     due: Due<'t>,
     opened: &'t Opened,
-    /// Room has been made in this transaction: once is enough, or a full store would do nothing
-    /// else.
-    relieved: bool,
+    /// Something has been changed.
+    touched: bool,
+    /// What is over has been purged in this transaction: once is enough.
+    purged: bool,
+    /// There is no more room to be made.
+    exhausted: bool,
 }
 
 impl<'t> Tables<'t> {
@@ -40,7 +43,7 @@ impl<'t> Tables<'t> {
     ) -> Result<Self, redb::Error> {
         let records = transaction.open_table(RECORDS)?;
         let due = transaction.open_table(DUE)?;
-        Ok(Self { records, due, opened, relieved: false })
+        Ok(Self { records, due, opened, touched: false, purged: false, exhausted: false })
     }
 
     /// Writes down how far time and fences have come.
@@ -55,9 +58,9 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Whether more than what was asked has been changed.
-    pub(super) const fn has_made_room(&self) -> bool {
-        self.relieved
+    /// Whether anything has been changed.
+    pub(super) const fn is_touched(&self) -> bool {
+        self.touched
     }
 
     fn entry(&self, rid: &Rid) -> Result<Entry, StorageError> {
@@ -97,9 +100,10 @@ impl<'t> Tables<'t> {
                 ..self.around(self.room(claim.principal))
             };
             match machine::claim(&entry, &claim, &around) {
-                (_, Claimed::Full | Claimed::Quota) if !self.relieved => {
+                (_, Claimed::Full) if !self.exhausted => {
                     self.relieve(size(CLAIM_SIZE).into())?;
                 }
+                (_, Claimed::Quota) if !self.purged => self.purge_once()?,
                 (Change::Put(record), answer) => {
                     self.put(rid, &entry, &record)?;
                     return Ok((answer, true));
@@ -119,7 +123,7 @@ impl<'t> Tables<'t> {
         let (mut change, mut answer) = machine::settle(&entry, settle, &self.around(Room::Free));
         if let Change::Put(record) = &change
             && self.grows_over(record)
-            && !self.relieved
+            && !self.exhausted
         {
             self.relieve(body_size(record))?;
             entry = self.entry(rid)?;
@@ -158,6 +162,7 @@ impl<'t> Tables<'t> {
         let bytes = codec::encode(record, rid, &self.opened.seal).map_err(|_| {
             StorageError::Io(std::io::Error::other("the system has no randomness to give"))
         })?;
+        self.touched = true;
         self.leave(rid, before)?;
         self.records.insert(&rid.0, bytes.as_slice())?;
         let (class, at) = appointment(record);
@@ -173,6 +178,7 @@ impl<'t> Tables<'t> {
     }
 
     fn remove(&mut self, rid: &Rid, before: &Entry) -> Result<(), StorageError> {
+        self.touched = true;
         self.leave(rid, before)?;
         self.records.remove(&rid.0)?;
         Ok(())
@@ -189,6 +195,7 @@ impl<'t> Tables<'t> {
     }
 
     fn leave_row(&mut self, key: &Key) -> Result<(), StorageError> {
+        self.touched = true;
         let row = self.due.remove(&key.to_bytes())?.and_then(|row| Row::from_bytes(row.value()));
         self.count(row.as_ref(), None);
         Ok(())
@@ -201,10 +208,11 @@ impl<'t> Tables<'t> {
 
     /// Makes room: what is over goes, and then the oldest bodies.
     fn relieve(&mut self, bytes: u64) -> Result<(), StorageError> {
-        self.relieved = true;
-        self.purge(RELIEF_ROWS)?;
+        // On a full disk nothing is gained by what the file could hold.
+        self.exhausted = self.opened.reserve.is_spent();
+        self.purge_once()?;
         let wanted = bytes.saturating_add(self.opened.limits.bytes / RELIEF_SHARE);
-        if self.opened.usage.lock().over(wanted) == 0 {
+        if self.exhausted || self.opened.usage.lock().over(wanted) == 0 {
             return Ok(());
         }
         for key in self.keys(Class::Body, NEVER, RELIEF_ROWS)? {
@@ -219,7 +227,13 @@ impl<'t> Tables<'t> {
                 self.opened.dropped.shed();
             }
         }
+        self.exhausted = self.opened.usage.lock().over(wanted) > 0;
         Ok(())
+    }
+
+    fn purge_once(&mut self) -> Result<(), StorageError> {
+        self.purged = true;
+        self.purge(RELIEF_ROWS).map(|_| ())
     }
 
     /// The first of a class, up to a time.
@@ -271,6 +285,7 @@ impl<'t> Tables<'t> {
     }
 
     fn postpone(&mut self, key: &Key) -> Result<(), StorageError> {
+        self.touched = true;
         let row = self.due.remove(&key.to_bytes())?.and_then(|row| Row::from_bytes(row.value()));
         if let Some(row) = row {
             let after = Row { state: State::Unknown, ..row };

@@ -113,3 +113,6 @@ async fn hear<T>(mut waiting: Waiting<T>, deadline: Instant, changes: bool) -> R
         Err(_) => Err(doubt(Kind::Timeout, "the disk has not finished in time")),
     }
 }
+
+#[cfg(test)]
+mod tests;

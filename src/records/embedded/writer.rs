@@ -207,7 +207,9 @@ fn serve(inside: &Inside, asks: &Receiver<Ask>) -> End {
                 None => return End::Closed(None),
             }
         }
-        if inside.reserve.is_spent() && now >= next_restore {
+        if !inside.reserve.is_spent() {
+            next_restore = now + RESTORE_EVERY;
+        } else if now >= next_restore {
             inside.reserve.restore();
             next_restore = now + RESTORE_EVERY;
         }
@@ -305,7 +307,7 @@ fn commit(
             changed.push(*rid);
         }
     }
-    let is_written = !changed.is_empty() || tables.has_made_room();
+    let is_written = tables.is_touched();
     drop(tables);
     if is_written {
         finish(opened, transaction)?;

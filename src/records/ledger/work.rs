@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Fault, Ledger, ending};
+use super::{Cause, Fault, Kind, Ledger, ending};
 use crate::clock;
 use crate::policy::idempotency::machine::{Settle, Settled};
-use crate::policy::idempotency::record::{Claimant, Doubt, Millis, Retention, Rid, Stored};
+use crate::policy::idempotency::record::{Claimant, Doubt, Retention, Rid, Stored};
 
 /// The longest pause between two renewals of a lease.
 const RENEW_MAX: Duration = Duration::from_secs(2);
@@ -32,7 +32,6 @@ pub(super) struct Claimed {
     pub(super) rid: Rid,
     pub(super) claimant: Claimant,
     pub(super) attempt: u32,
-    pub(super) first_seen: Millis,
 }
 
 /// A claim: the right, and the duty, to send a request and to say what became of it. Its lease is
@@ -40,48 +39,90 @@ pub(super) struct Claimed {
 /// doubt otherwise.
 pub struct Work {
     ledger: Arc<Ledger>,
-    claimed: Claimed,
     terms: WorkTerms,
-    renewing: JoinHandle<()>,
-    lost: Arc<AtomicBool>,
+    /// Taken when it is settled.
+    claim: Option<Held>,
     sent: bool,
-    settled: bool,
 }
+
+/// What is known of a claim.
+enum Held {
+    /// It is made.
+    Made(Claimed, Renewing),
+    /// It may have been made, and is being found out about.
+    Sought(oneshot::Receiver<Option<Claimed>>),
+}
+
+/// The task that renews a lease; ends with its holder.
+struct Renewing {
+    task: JoinHandle<()>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What is said of a claim, once it is known which one it is.
+type Say = Box<dyn FnOnce(Claimant) -> Settle + Send>;
 
 impl Work {
     pub(super) fn new(ledger: Arc<Ledger>, claimed: Claimed, terms: WorkTerms) -> Self {
         ledger.claims.insert(claimed.rid, Arc::new(Notify::new()));
         let lost = Arc::new(AtomicBool::new(false));
-        let renewing = {
+        let task = {
             let (ledger, lost) = (Arc::clone(&ledger), Arc::clone(&lost));
             let runtime = ledger.runtime.clone();
             runtime.spawn(async move { renew(&ledger, &claimed, &terms, &lost).await })
         };
-        Self { ledger, claimed, terms, renewing, lost, sent: false, settled: false }
+        let claim = Some(Held::Made(claimed, Renewing { task, lost }));
+        Self { ledger, terms, claim, sent: false }
+    }
+
+    /// Work under a claim of which it is not known whether it was made.
+    pub(super) const fn sought(
+        ledger: Arc<Ledger>,
+        found: oneshot::Receiver<Option<Claimed>>,
+        terms: WorkTerms,
+    ) -> Self {
+        Self { ledger, terms, claim: Some(Held::Sought(found)), sent: false }
+    }
+
+    const fn made(&self) -> Option<&Claimed> {
+        match &self.claim {
+            Some(Held::Made(claimed, _)) => Some(claimed),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known that the claim was made: otherwise the request is sent without
+    /// protection, and what can be is made good afterwards.
+    #[must_use]
+    pub const fn is_sure(&self) -> bool {
+        self.made().is_some()
     }
 
     /// The how-manieth claim of the key it is, from 1.
     #[must_use]
-    pub const fn attempt(&self) -> u32 {
-        self.claimed.attempt
+    pub fn attempt(&self) -> u32 {
+        self.made().map_or(1, |claimed| claimed.attempt)
     }
 
-    /// When the key was first claimed, by the store's clock.
+    /// The claim's place in the order of claims, where that is known.
     #[must_use]
-    pub const fn first_seen(&self) -> Millis {
-        self.claimed.first_seen
-    }
-
-    /// The claim's place in the order of claims.
-    #[must_use]
-    pub const fn fence(&self) -> u64 {
-        self.claimed.claimant.fence.0
+    pub fn fence(&self) -> Option<u64> {
+        self.made().map(|claimed| claimed.claimant.fence.0)
     }
 
     /// Whether its lease has ended while it was at work.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        match &self.claim {
+            Some(Held::Made(_, renewing)) => renewing.lost.load(Ordering::Relaxed),
+            _ => false,
+        }
     }
 
     /// From here on bytes of the request may reach the upstream.
@@ -94,15 +135,14 @@ impl Work {
     /// # Errors
     /// Why it was not committed in time.
     pub async fn complete(self, answer: Stored) -> Result<Settled, Fault> {
-        let (by, retention) = (self.claimed.claimant, self.terms.retention);
-        self.settle(Settle::Complete { by, answer, retention }).await
+        let retention = self.terms.retention;
+        self.settle(Box::new(move |by| Settle::Complete { by, answer, retention })).await
     }
 
     /// Nothing was executed (T4).
     pub async fn release(self) {
-        let by = self.claimed.claimant;
         // Whoever is told in vain: the record goes on being released, or its lease ends.
-        let _ = self.settle(Settle::Release { by }).await;
+        let _ = self.settle(Box::new(|by| Settle::Release { by })).await;
     }
 
     /// It may have been executed or not (T5).
@@ -110,8 +150,8 @@ impl Work {
     /// # Errors
     /// Why that was not noted in time.
     pub async fn doubt(self, doubt: Doubt, observed: Option<u16>) -> Result<Settled, Fault> {
-        let (by, retention) = (self.claimed.claimant, self.terms.retention);
-        self.settle(Settle::Doubt { by, doubt, observed_status: observed, retention }).await
+        let retention = self.terms.retention;
+        self.settle(Box::new(move |by| doubted(by, doubt, observed, retention))).await
     }
 
     /// It may be sent again, since the upstream recognises the key (T7).
@@ -119,56 +159,87 @@ impl Work {
     /// # Errors
     /// Why that was not noted in time.
     pub async fn retryable(self) -> Result<Settled, Fault> {
-        let (by, retention) = (self.claimed.claimant, self.terms.retention);
-        self.settle(Settle::Retryable { by, retention }).await
+        let retention = self.terms.retention;
+        self.settle(Box::new(move |by| Settle::Retryable { by, retention })).await
     }
 
-    async fn settle(mut self, settle: Settle) -> Result<Settled, Fault> {
-        self.settled = true;
-        // A renewal must not overtake what is settled.
-        self.renewing.abort();
-        let committed = commit(&self.ledger, &self.claimed, &self.terms, settle);
-        committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())))
+    async fn settle(mut self, say: Say) -> Result<Settled, Fault> {
+        match self.commit(say) {
+            Some(committed) => committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending()))),
+            // Nobody waits for what is still being found out.
+            None => Err(Fault::Ambiguous(Cause::new(Kind::Timeout, "the claim is not known yet"))),
+        }
+    }
+
+    /// Commits in the background; those who wait for the record hear of it. Nothing when it is not
+    /// yet known which claim it is.
+    fn commit(&mut self, say: Say) -> Option<oneshot::Receiver<Result<Settled, Fault>>> {
+        let (ledger, terms) = (Arc::clone(&self.ledger), self.terms);
+        let runtime = ledger.runtime.clone();
+        match self.claim.take()? {
+            Held::Made(claimed, renewing) => {
+                // A renewal must not overtake what is settled.
+                drop(renewing);
+                let (answer, answered) = oneshot::channel();
+                runtime.spawn(async move {
+                    let settled = commit(&ledger, &claimed, &terms, say(claimed.claimant)).await;
+                    // Whether somebody still waits or not.
+                    let _ = answer.send(settled);
+                });
+                Some(answered)
+            }
+            Held::Sought(found) => {
+                runtime.spawn(async move {
+                    if let Ok(Some(claimed)) = found.await {
+                        let settle = say(claimed.claimant);
+                        // It goes on being tried, and there is nobody to tell.
+                        let _ = commit(&ledger, &claimed, &terms, settle).await;
+                    }
+                });
+                None
+            }
+        }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if self.settled {
+        if self.claim.is_none() {
             return;
         }
-        self.renewing.abort();
-        let (by, retention) = (self.claimed.claimant, self.terms.retention);
-        let settle = if self.sent {
-            let doubt = Doubt::Shutdown;
-            Settle::Doubt { by, doubt, observed_status: None, retention }
-        } else {
-            Settle::Release { by }
-        };
+        let (sent, retention) = (self.sent, self.terms.retention);
         // Nobody waits for it.
-        drop(commit(&self.ledger, &self.claimed, &self.terms, settle));
+        drop(self.commit(Box::new(move |by| {
+            if sent {
+                doubted(by, Doubt::Shutdown, None, retention)
+            } else {
+                Settle::Release { by }
+            }
+        })));
     }
 }
 
-/// Commits in the background; those who wait for the record hear of it.
-fn commit(
+const fn doubted(
+    by: Claimant,
+    doubt: Doubt,
+    observed_status: Option<u16>,
+    retention: Retention,
+) -> Settle {
+    Settle::Doubt { by, doubt, observed_status, retention }
+}
+
+async fn commit(
     ledger: &Arc<Ledger>,
     claimed: &Claimed,
     terms: &WorkTerms,
     settle: Settle,
-) -> tokio::sync::oneshot::Receiver<Result<Settled, Fault>> {
-    let (answer, answered) = tokio::sync::oneshot::channel();
-    let (ledger, rid, now) = (Arc::clone(ledger), claimed.rid, clock::now());
+) -> Result<Settled, Fault> {
+    let now = clock::now();
     let until = now + Duration::from_millis(terms.retention.key);
-    let committed = ledger.commit(rid, settle, now + terms.commit, until);
-    let runtime = ledger.runtime.clone();
-    runtime.spawn(async move {
-        let settled = committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())));
-        ledger.tell(rid);
-        // Whether somebody still waits or not.
-        let _ = answer.send(settled);
-    });
-    answered
+    let committed = ledger.commit(claimed.rid, settle, now + terms.commit, until);
+    let settled = committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())));
+    ledger.tell(claimed.rid);
+    settled
 }
 
 async fn renew(ledger: &Ledger, claimed: &Claimed, terms: &WorkTerms, lost: &AtomicBool) {

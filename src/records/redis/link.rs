@@ -24,6 +24,8 @@ use crate::records::{Cause, Kind};
 
 /// How often a server says again what it is.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// The least time between two looks, however many ask for one.
+const LOOK_LEAST: Duration = Duration::from_millis(50);
 /// The wait after a failed attempt to connect: at first, and at most. A server that comes back is
 /// noticed well within a second.
 const WAIT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -117,6 +119,15 @@ impl Link {
     /// Asks for a look at the server now: something that it said, or did not say, is suspicious.
     pub(super) fn suspect(&self) {
         self.look.notify_one();
+    }
+
+    /// A question has met the end of this connection: no other is sent to it, although its keeper
+    /// has not seen it yet.
+    pub(super) fn lose(&self, number: u64, cause: &Cause) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if standing.as_ref().is_ok_and(|open| open.number == number) {
+            *standing = Err(Cause::new(Kind::Unreachable, &cause.detail));
+        }
     }
 
     /// Refuses new claims until then.
@@ -225,14 +236,15 @@ impl Link {
             shared.guard(Some(self), "the server has another history than before");
         }
         shared.refresh.notify_one();
+        let mut looked = clock::now();
         loop {
             tokio::select! {
                 _ = &mut driver.0 => {
                     return Cause::new(Kind::Unreachable, "the server ended the connection");
                 }
-                () = clock::sleep(LOOK) => {}
-                () = self.look.notified() => {}
+                () = self.another_look(looked) => {}
             }
+            looked = clock::now();
             let facts = match self.ask(shared, &mut connection, layout).await {
                 Ok(facts) => facts,
                 Err(cause) => return cause,
@@ -246,6 +258,14 @@ impl Link {
             if forgot {
                 shared.guard(Some(self), "the server has another history than before");
             }
+        }
+    }
+
+    /// Waits until it is time for another look, or somebody asks for one.
+    async fn another_look(&self, last: Instant) {
+        tokio::select! {
+            () = clock::sleep_until(last + LOOK) => {}
+            () = self.look.notified() => clock::sleep_until(last + LOOK_LEAST).await,
         }
     }
 

@@ -128,7 +128,10 @@ fn escaped(prefix: &str) -> String {
     pattern
 }
 
-fn scanned(value: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+/// Where to go on, and the keys.
+type Scanned = (Vec<u8>, Vec<Vec<u8>>);
+
+fn scanned(value: Value) -> Option<Scanned> {
     let Value::Array(parts) = value else { return None };
     let [Value::BulkString(cursor), Value::Array(keys)] = <[Value; 2]>::try_from(parts).ok()?
     else {

@@ -11,6 +11,8 @@ use crate::policy::idempotency::record::{Claimant, Fence, Millis, Nonce, Retenti
 /// How many live claims are remembered: more than a sidecar has requests under way. Beyond it, a
 /// claim is as safe as the server is, and no safer.
 const CLAIMS_MAX: usize = 65_536;
+/// The least time between two searches of a full table.
+const SWEEP: Duration = Duration::from_secs(1);
 /// For how long what was settled is remembered: longer than failovers take.
 const RECENT_AGE: Duration = Duration::from_secs(60);
 /// How much of it, in number and in bytes of answers; the oldest goes first.
@@ -33,10 +35,17 @@ struct Recent {
     bytes: usize,
 }
 
+/// The claims, and when those that had ended were last looked for.
+#[derive(Debug, Default)]
+struct Claims {
+    held: HashMap<Rid, Held>,
+    swept: Option<Instant>,
+}
+
 /// The table of both.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    claims: Mutex<HashMap<Rid, Held>>,
+    claims: Mutex<Claims>,
     recent: Mutex<Recent>,
 }
 
@@ -72,11 +81,13 @@ impl Live {
         let until = now + Duration::from_millis(claim.lease);
         let held = Held { by, until, first_seen, attempts, retention: claim.retention };
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if claims.len() >= CLAIMS_MAX {
-            claims.retain(|_, held| held.until > now);
+        let swept = claims.swept.is_some_and(|at| now.saturating_duration_since(at) < SWEEP);
+        if claims.held.len() >= CLAIMS_MAX && !swept {
+            claims.swept = Some(now);
+            claims.held.retain(|_, held| held.until > now);
         }
-        if claims.len() < CLAIMS_MAX {
-            claims.insert(rid, held);
+        if claims.held.len() < CLAIMS_MAX {
+            claims.held.insert(rid, held);
         }
     }
 
@@ -87,7 +98,9 @@ impl Live {
         match settle {
             Settle::Renew { by, lease } => {
                 let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(held) = claims.get_mut(rid).filter(|held| held.by.nonce == by.nonce) {
+                if let Some(held) =
+                    claims.held.get_mut(rid).filter(|held| held.by.nonce == by.nonce)
+                {
                     held.until = held.until.max(now + Duration::from_millis(*lease));
                 }
             }
@@ -99,8 +112,8 @@ impl Live {
     /// The store has said how a change of it ended, or the record is another claimant's.
     pub(super) fn ended(&self, rid: &Rid, nonce: Nonce) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if claims.get(rid).is_some_and(|held| held.by.nonce == nonce) {
-            claims.remove(rid);
+        if claims.held.get(rid).is_some_and(|held| held.by.nonce == nonce) {
+            claims.held.remove(rid);
         }
     }
 
@@ -123,14 +136,14 @@ impl Live {
     /// What was claimed and has not ended.
     pub(super) fn claims(&self, now: Instant) -> Vec<Rid> {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.retain(|_, held| held.until > now);
-        claims.keys().copied().collect()
+        claims.held.retain(|_, held| held.until > now);
+        claims.held.keys().copied().collect()
     }
 
     /// What puts a claim back; nothing when it is not live any more.
     pub(super) fn reassertion(&self, rid: &Rid, now: Instant) -> Option<Settle> {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = claims.get(rid)?;
+        let held = claims.held.get(rid)?;
         Some(Settle::Reassert {
             by: held.by,
             lease: millis(now, held.until).max(1),

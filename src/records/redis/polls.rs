@@ -16,9 +16,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How many records are told apart; beyond it, whoever waits asks slowly.
 const RECORDS_MAX: usize = 4_096;
 
+/// When a record was asked for last, and the wait after that.
+type Last = (Instant, Duration);
+
 /// The records that somebody waits for.
 #[derive(Debug, Default)]
-pub(super) struct Polls(Mutex<HashMap<Rid, (Instant, Duration)>>);
+pub(super) struct Polls(Mutex<HashMap<Rid, Last>>);
 
 impl Polls {
     /// How long to wait before the next question.

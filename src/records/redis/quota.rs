@@ -21,7 +21,7 @@ use crate::policy::idempotency::record::{Principal, Retention};
 /// The share of one principal: one part in so many.
 const SHARE: u64 = 10;
 /// What a record takes without its answer, in bytes: measured with MEMORY USAGE, key included.
-const RECORD: i64 = 640;
+const RECORD: i64 = 560;
 /// How exactly the time is known at which bytes go.
 const SPAN: Duration = Duration::from_secs(3_600);
 /// What goes later than this, or never, is counted for this long: the longest retention of answers.
@@ -33,10 +33,12 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often the counts go to the server.
 pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
+/// Bytes by the milliseconds after which they go.
+type Pending = HashMap<u64, i64>;
+
 #[derive(Debug)]
 struct Account {
-    /// Bytes by the milliseconds after which they go.
-    pending: HashMap<u64, i64>,
+    pending: Pending,
     held: u64,
     /// When the server was asked last.
     asked: Option<Instant>,
@@ -75,7 +77,7 @@ impl Quotas {
             return;
         }
         let account = accounts.entry(principal).or_insert_with(|| Account {
-            pending: HashMap::new(),
+            pending: Pending::new(),
             held: 0,
             asked: None,
             used: now,
@@ -114,7 +116,7 @@ impl Quotas {
     }
 
     /// Whose counts have to go to the server: those with news, and those who are refused.
-    fn due(&self, now: Instant) -> Vec<(Principal, HashMap<u64, i64>)> {
+    fn due(&self, now: Instant) -> Vec<(Principal, Pending)> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.retain(|_, account| {
             !account.pending.is_empty() || now.saturating_duration_since(account.used) < IDLE
@@ -169,7 +171,7 @@ impl Shared {
     }
 }
 
-async fn flush(link: &Link, key: &[u8], pending: &HashMap<u64, i64>) -> Option<u64> {
+async fn flush(link: &Link, key: &[u8], pending: &Pending) -> Option<u64> {
     let mut open = link.open().ok()?;
     let mut args = vec![SPAN.as_millis().to_string().into_bytes()];
     for (after, bytes) in pending {

@@ -5,7 +5,7 @@
 
 use redis::Value;
 
-use super::script::from_hex;
+use super::script::{answer_of, from_hex};
 use crate::policy::idempotency::machine::{Claimed, Found, Settled};
 use crate::policy::idempotency::record::{
     Claimant, Doubt, Entry, Fence, Fingerprint, Millis, Nonce, Owner, Principal, Record, Rid,
@@ -166,7 +166,7 @@ impl Reader<'_> {
         let fence = Fence(rest.number()?);
         let completed: Millis = rest.number()?;
         let first_seen = rest.number()?;
-        let Some(answer) = self.seal.decode(rest.bytes()?, self.rid, fence) else {
+        let Some(answer) = answer_of(rest.bytes()?, self.rid, fence, self.seal) else {
             return Some(UNREADABLE);
         };
         Some(if answer.body.is_some() {
@@ -185,11 +185,8 @@ impl Reader<'_> {
     }
 
     fn record(self, mut rest: Words<'_>) -> Option<(Record, State)> {
-        let stands = rest.state()?;
-        if rest.text()? != "1" {
-            return None;
-        }
-        let state = rest.state()?;
+        let (stands, state) = (rest.state()?, rest.state()?);
+        let contested = rest.text()? == "1";
         let claimant = claimant(&mut rest)?;
         let mut record = Record {
             state,
@@ -202,14 +199,14 @@ impl Reader<'_> {
             doubt: rest.doubt()?,
             body_until: rest.number()?,
             keep_until: rest.number()?,
-            contested: rest.text()? == "1",
+            contested,
             answer: None,
         };
         let status: Option<u16> = rest.optional()?;
         let bytes = rest.bytes()?;
         record.answer = match bytes {
             [] => status.map(Stored::bare),
-            sealed => Some(self.seal.decode(sealed, self.rid, record.claimant.fence)?),
+            sealed => Some(answer_of(sealed, self.rid, record.claimant.fence, self.seal)?),
         };
         Some((record, stands))
     }

@@ -11,8 +11,10 @@ use redis::{Cmd, cmd};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::policy::idempotency::machine::{Claim, Resolution, Settle, Unknowns};
-use crate::policy::idempotency::record::{Claimant, Fingerprint, Owner, Retention, Rid, Stored};
-use crate::records::codec::{NoRandomness, Seal};
+use crate::policy::idempotency::record::{
+    Claimant, Fence, Fingerprint, Owner, Retention, Rid, Stored,
+};
+use crate::records::codec::{NoRandomness, Seal, digest_of};
 
 /// A script, and the name by which the server knows it.
 #[derive(Debug)]
@@ -133,8 +135,11 @@ pub(super) fn settle_args(settle: &Settle, rid: &Rid, seal: &Seal) -> Result<Arg
     Ok(match settle {
         Settle::Renew { by, lease } => with(by, "renew", vec![text(lease)]),
         Settle::Complete { by, answer, retention } => {
-            let sealed =
-                if is_bare(answer) { Vec::new() } else { seal.encode(answer, rid, by.fence)? };
+            let sealed = if is_bare(answer) {
+                Vec::new()
+            } else {
+                summed(seal.encode(answer, rid, by.fence)?, rid, by.fence)
+            };
             let mut rest = vec![text(answer.status), sealed];
             rest.extend(kept(retention));
             with(by, "complete", rest)
@@ -162,6 +167,26 @@ pub(super) fn settle_args(settle: &Settle, rid: &Rid, seal: &Seal) -> Result<Arg
             with(by, "reassert", rest)
         }
     })
+}
+
+/// How many bytes of a sum an answer ends with: without a key, nothing else tells of damage.
+const SUM: usize = 8;
+
+fn sum(bytes: &[u8], rid: &Rid, fence: Fence) -> [u8; SUM] {
+    let digest = digest_of(1, &[&rid.0, &fence.0.to_be_bytes(), bytes]);
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+fn summed(mut bytes: Vec<u8>, rid: &Rid, fence: Fence) -> Vec<u8> {
+    let sum = sum(&bytes, rid, fence);
+    bytes.extend_from_slice(&sum);
+    bytes
+}
+
+/// The answer that a record has; nothing when it is damaged, or another record's.
+pub(super) fn answer_of(bytes: &[u8], rid: &Rid, fence: Fence, seal: &Seal) -> Option<Stored> {
+    let (bytes, found) = bytes.split_last_chunk::<SUM>()?;
+    (*found == sum(bytes, rid, fence)).then(|| seal.decode(bytes, rid, fence))?
 }
 
 /// Whether only the status is known: then there is nothing to seal.

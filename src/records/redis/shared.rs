@@ -334,7 +334,13 @@ impl Shared {
             return came;
         }
         let question = Question { copied: false, ..*question };
-        self.send(link, &mut open.connection.clone(), &question, key, asking).await
+        let came = self.send(link, &mut open.connection.clone(), &question, key, asking).await;
+        if let Err(Hop::Failed(Failed::Fault(Fault::Ambiguous(cause)))) = &came
+            && cause.kind == Kind::ConnectionLost
+        {
+            link.lose(open.number, cause);
+        }
+        came
     }
 
     async fn send(

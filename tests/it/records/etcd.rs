@@ -2,6 +2,7 @@
 
 mod failover;
 mod gateway;
+mod limits;
 mod members;
 mod partition;
 mod relay;

@@ -45,6 +45,13 @@ impl Child {
         Self::run(run, text).await
     }
 
+    /// The same, made to die at a place in its code.
+    pub(crate) async fn dying_at(place: &str, text: &str) -> Self {
+        let mut run = command();
+        run.arg("run").env("OUTRIGGER_FAILPOINT", place);
+        Self::run(run, text).await
+    }
+
     /// The same with so many file descriptors.
     pub(crate) async fn with_descriptors(limit: u32, text: &str) -> Self {
         let mut shell = Command::new("sh");
@@ -158,6 +165,24 @@ impl Child {
 /// A GET at a unix socket: the whole answer as text; empty when there is none.
 pub(crate) async fn ask(socket: &Path, path: &str) -> String {
     ask_as(socket, path, "default").await
+}
+
+/// A POST under a key at a unix socket: the whole answer as text; empty when there is none.
+pub(crate) async fn post(socket: &Path, key: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!(
+        "POST /charges HTTP/1.1\r\nhost: localhost\r\nidempotency-key: {key}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    let mut answer = String::new();
+    let Ok(mut stream) = UnixStream::connect(socket).await else { return answer };
+    let exchange = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    // A connection that breaks off is an answer that breaks off.
+    let _ = tokio::time::timeout(PATIENCE, exchange).await;
+    answer
 }
 
 /// The same in a tier of importance.

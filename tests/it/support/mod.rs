@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod client;
 pub(crate) mod name_server;
 pub(crate) mod proxy;
+pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod service;
 pub(crate) mod sidecar;

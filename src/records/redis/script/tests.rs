@@ -68,6 +68,7 @@ local redis = {
     end
     return server.call(name, ...)
   end,
+  sha1hex = redis.sha1hex,
 }
 ";
 
@@ -372,6 +373,13 @@ fn the_scripts_agree_with_the_machine() {
     }
 }
 
+/// Changes what is written of a record behind everybody's back.
+fn set(connection: &mut Connection, key: &[u8], damage: fn(&mut Vec<u8>)) {
+    let mut bytes: Vec<u8> = connection.hget(key, "r").unwrap();
+    damage(&mut bytes);
+    let _: () = connection.hset(key, "r", bytes).unwrap();
+}
+
 #[test]
 fn what_cannot_be_read_is_unknown_and_never_absent() {
     let server = Server::start();
@@ -396,12 +404,15 @@ fn what_cannot_be_read_is_unknown_and_never_absent() {
     };
     type Damage = fn(&mut Connection, &[u8]);
     let damages: [Damage; 7] = [
-        |connection, key| connection.hset(key, "v", "2").unwrap(),
-        |connection, key| connection.hset(key, "s", "X").unwrap(),
-        |connection, key| connection.hset(key, "lu", "soon").unwrap(),
-        |connection, key| connection.hset(key, "fp", "short").unwrap(),
-        |connection, key| connection.hdel(key, "fe").unwrap(),
-        |connection, key| connection.hset(key, "ku", "").unwrap(),
+        |connection, key| set(connection, key, |bytes| bytes[0] = b'2'),
+        |connection, key| set(connection, key, |bytes| bytes[1] = b'X'),
+        |connection, key| set(connection, key, |bytes| bytes[2] = b'2'),
+        |connection, key| set(connection, key, |bytes| bytes.truncate(90)),
+        |connection, key| set(connection, key, |bytes| bytes[90] ^= 1),
+        |connection, key| {
+            let _: () = connection.hdel(key, "r").unwrap();
+            connection.hset(key, "an", "x").unwrap()
+        },
         |connection, key| {
             let _: () = connection.del(key).unwrap();
             connection.set(key, "a string").unwrap()

@@ -29,7 +29,7 @@ end
 local answer = found(record, state, fp)
 if not answer then return acquire() end
 if answer[2] == 'in_flight' and record.nc == nonce then
-  touch(record)
+  rewrite(record)
   return { stamp, 'acquired', record.fe, digits(record.at), digits(record.fs) }
 end
 if answer[2] == 'unknown' and grace then

@@ -1,13 +1,15 @@
 -- What every script begins with: the server's time, the record as it stands now, and how it is
--- written. KEYS[1] is the record, a hash:
---   v version   s state   fp fingerprint   ow owner   nc nonce   pr principal   fe fence
---   lu lease_until   fs first_seen   dn completed   at attempts   os observed status
---   db doubt   bu body_until   ku keep_until   ct contested   st status   an answer
+-- written. KEYS[1] is the record, a hash of two: `an` is its answer, and `r` is all the rest:
+--   1 version, 1 state, 1 contested, 33 fingerprint, 24 owner, 16 nonce, 8 principal, and then with
+--   commas between them: fence, lease_until, first_seen, completed, attempts, observed status,
+--   doubt, body_until, keep_until, status; at its end 16 digits of a sum of it and its key.
+-- One string, because a hash of many fields takes four times the memory.
 -- Times are milliseconds in decimal digits, and what never comes is the largest 64-bit number.
 -- Numbers in Lua are doubles: exact up to 2^53, which microseconds reach in the year 2255.
 local NEVER, EXACT, LEASE_MAX = '18446744073709551615', 9007199254740992, 600000
-local FIELDS = { 'v', 's', 'fp', 'ow', 'nc', 'pr', 'fe', 'lu', 'fs', 'dn', 'at', 'os', 'db', 'bu',
-  'ku', 'ct', 'st' }
+-- What comes after the fixed part, in order, and what of it is calculated with.
+local REST = { 'fe', 'lu', 'fs', 'dn', 'at', 'os', 'db', 'bu', 'ku', 'st' }
+local PATTERN = '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d*),(%d*),(%d+),(%d+),(%d*)$'
 local NUMBERS = { 'lu', 'fs', 'dn', 'at', 'bu', 'ku' }
 
 local clock = redis.call('TIME')
@@ -28,26 +30,29 @@ end
 
 local stamp = digits(micros)
 
+local function sum(packed)
+  return string.sub(redis.sha1hex(KEYS[1] .. packed), 1, 16)
+end
+
 -- The record as it is written; nothing when there is none, false when it cannot be read.
 local function written()
   local kind = redis.call('TYPE', KEYS[1]).ok
   if kind == 'none' then return nil end
   if kind ~= 'hash' then return false end
-  local values = redis.call('HMGET', KEYS[1], unpack(FIELDS))
-  local record = {}
-  for place, name in ipairs(FIELDS) do
-    if not values[place] then return false end
-    record[name] = values[place]
-  end
-  for _, name in ipairs(NUMBERS) do
-    record[name] = number(record[name])
-    if not record[name] then return false end
-  end
-  local sound = record.v == '1' and #record.fp == 33 and number(record.fe)
-    and string.find(record.s, '^[FCRUT]$') and string.find(record.ct, '^[01]$')
-    and string.find(record.os, '^%d*$') and string.find(record.db, '^%d*$')
-    and string.find(record.st, '^%d*$')
-  if not sound then return false end
+  local packed = redis.call('HGET', KEYS[1], 'r')
+  if not packed or not string.find(packed, '^1[FCRUT][01]') then return false end
+  local found = string.sub(packed, -16)
+  packed = string.sub(packed, 1, -17)
+  if found ~= sum(packed) then return false end
+  local record = {
+    s = string.sub(packed, 2, 2), ct = string.sub(packed, 3, 3), fp = string.sub(packed, 4, 36),
+    ow = string.sub(packed, 37, 60), nc = string.sub(packed, 61, 76),
+    pr = string.sub(packed, 77, 84),
+  }
+  local rest = { string.match(string.sub(packed, 85), PATTERN) }
+  if #rest ~= #REST then return false end
+  for place, name in ipairs(REST) do record[name] = rest[place] end
+  for _, name in ipairs(NUMBERS) do record[name] = number(record[name]) end
   return record
 end
 
@@ -61,27 +66,26 @@ local function expire(record)
   end
 end
 
-local function write(record)
+local function words(record)
   local flat = {}
-  for _, name in ipairs(FIELDS) do
+  for place, name in ipairs(REST) do
     local value = record[name]
-    if type(value) == 'number' then value = digits(value) end
-    flat[#flat + 1] = name
-    flat[#flat + 1] = value
+    flat[place] = type(value) == 'number' and digits(value) or value
   end
-  redis.call('HSET', KEYS[1], unpack(flat))
+  return flat
 end
 
--- Writes a record in place of another.
+local function write(record)
+  local fixed = '1' .. record.s .. record.ct .. record.fp .. record.ow .. record.nc .. record.pr
+  local packed = fixed .. table.concat(words(record), ',')
+  redis.call('HSET', KEYS[1], 'r', packed .. sum(packed))
+end
+
+-- Writes a record in place of another, or of itself: a client that waits for replicas waits for its
+-- own last write, so an answer that is given again has to be a write too.
 local function rewrite(record)
   expire(record)
   write(record)
-end
-
--- Writes nothing new, but writes: a client that waits for replicas waits for its own last write.
-local function touch(record)
-  expire(record)
-  redis.call('HSET', KEYS[1], 'v', record.v)
 end
 
 -- The record as time has left it, and where it stands.
@@ -101,7 +105,7 @@ local function present()
   if state == 'T' and record.s == 'C' then
     record.s = 'T'
     redis.call('HDEL', KEYS[1], 'an')
-    redis.call('HSET', KEYS[1], 's', 'T')
+    write(record)
   end
   return record, state
 end
@@ -125,7 +129,7 @@ end
 local function at_work(by, lease, unknown)
   local lease_until = now + math.min(lease, LEASE_MAX)
   return {
-    v = '1', s = 'F', fp = by.fp, ow = by.ow, nc = by.nc, pr = by.pr, fe = by.fe,
+    s = 'F', fp = by.fp, ow = by.ow, nc = by.nc, pr = by.pr, fe = by.fe,
     lu = lease_until, fs = now, dn = 0, at = 1, os = '', db = '', bu = math.huge,
     ku = lease_until + unknown, ct = '0', st = '',
   }

@@ -13,7 +13,7 @@ local function fenced()
   return { stamp, 'fenced', record and record.fe or '' }
 end
 local function already()
-  if record then touch(record) end
+  if record then rewrite(record) end
   return { stamp, 'already' }
 end
 local function remove()

@@ -26,12 +26,12 @@ enum Command {
 
 /// Sequences of commands; where times are not exact, such in which no time is over.
 fn commands(exact: bool) -> impl Strategy<Value = Vec<Command>> {
-    let often = u32::from(exact);
+    let long = move |n: u64| if exact { n } else { 100_000 };
     let rid = 0..2_u64;
     let nonce = 0..3_u64;
     let request = prop_oneof![8 => Just(1_u8), 1 => Just(2)];
-    let keep = prop_oneof![often => 1..4_u64, 3 => Just(100_000)];
-    let lease = prop_oneof![often => 0..3_u64, 3 => Just(100_000)];
+    let keep = prop_oneof![1 => 1..4_u64, 3 => Just(100_000)].prop_map(long);
+    let lease = prop_oneof![1 => 0..3_u64, 3 => Just(100_000)].prop_map(long);
     let redispatch = proptest::option::of(0..1 + 2 * u64::from(exact));
     let off = prop_oneof![8 => Just(0_i64), 1 => Just(1), 1 => Just(-1)];
     let claim = (rid.clone(), nonce.clone(), request.clone(), redispatch, lease, keep.clone());
@@ -43,7 +43,7 @@ fn commands(exact: bool) -> impl Strategy<Value = Vec<Command>> {
         6 => (rid, nonce, off, 0..9_u8, keep).prop_map(|(rid, nonce, off, change, keep)| {
             Command::Settle { rid, nonce, off, change, keep }
         }),
-        often => (1..4_u64).prop_map(|steps| Command::Wait { steps }),
+        1 => (1..4_u64).prop_map(move |steps| Command::Wait { steps: steps * u64::from(exact) }),
     ];
     proptest::collection::vec(command, 1..40)
 }

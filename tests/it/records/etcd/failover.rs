@@ -29,8 +29,7 @@ async fn leader(members: &Members) -> usize {
     within("a leader", async {
         loop {
             for (at, client) in clients.iter().enumerate() {
-                let (own, leader) = gateway::status(*client).await;
-                if leader.as_ref() == Some(&own) {
+                if gateway::status(*client).await.is_some_and(|(own, leads)| own == leads) {
                     return at;
                 }
             }

@@ -5,18 +5,26 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Asks one question; the answer as JSON.
-pub(crate) async fn ask(member: SocketAddr, path: &str, question: &str) -> serde_json::Value {
-    let mut stream = TcpStream::connect(member).await.unwrap();
+/// Asks one question of a member that is there; the answer as JSON.
+async fn ask(member: SocketAddr, path: &str, question: &str) -> serde_json::Value {
+    try_ask(member, path, question).await.unwrap()
+}
+
+async fn try_ask(
+    member: SocketAddr,
+    path: &str,
+    question: &str,
+) -> std::io::Result<serde_json::Value> {
+    let mut stream = TcpStream::connect(member).await?;
     let head = format!(
         "POST {path} HTTP/1.0\r\nhost: etcd\r\ncontent-length: {}\r\n\r\n{question}",
         question.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(head.as_bytes()).await?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    stream.read_to_string(&mut answer).await?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(std::io::Error::from)
 }
 
 /// The value of a key.
@@ -42,14 +50,14 @@ pub(crate) async fn clear(member: SocketAddr, prefix: &str) {
         .await;
 }
 
-/// The number of the member and of the leader that it knows, as hexadecimal digits; none without.
-pub(crate) async fn status(member: SocketAddr) -> (String, Option<String>) {
-    let answer = ask(member, "/v3/maintenance/status", "{}").await;
+/// The numbers of the member and of the leader that it knows, as hexadecimal digits; nothing when
+/// it does not answer.
+pub(crate) async fn status(member: SocketAddr) -> Option<(String, String)> {
+    let answer = try_ask(member, "/v3/maintenance/status", "{}").await.ok()?;
     let hex = |value: &serde_json::Value| {
         value.as_str().map(|digits| format!("{:x}", digits.parse::<u64>().unwrap()))
     };
-    let own = hex(&answer["header"]["member_id"]).unwrap();
-    (own, hex(&answer["leader"]).filter(|leader| leader != "0"))
+    Some((hex(&answer["header"]["member_id"])?, hex(&answer["leader"])?))
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -26,7 +26,7 @@ async fn the_smaller_side_refuses_and_the_larger_one_serves() {
     let (small, large) = (open(&small).await, open(&large).await);
     let before = acquire(&*small, rid(1), claim(1)).await;
 
-    let (name, _) = gateway::status(clients[0]).await;
+    let (name, _) = gateway::status(clients[0]).await.unwrap();
     relays[0].cut_all();
     relays[1..].iter().for_each(|relay| relay.cut_off(&name));
 

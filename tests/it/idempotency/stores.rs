@@ -1,0 +1,138 @@
+//! Failures of the store, as clients see them: F1 to F12 where they show in an answer. A relay
+//! stands between the proxy and a real Redis.
+
+use std::time::Duration;
+
+use super::{ALONE, code, counting, keyed_with, post, said};
+use crate::records::redis::Server;
+use crate::support::caller::Got;
+use crate::support::relay::{Relay, Rule};
+use crate::support::service::{Act, Service};
+use crate::support::sidecar::{Sidecar, eventually};
+
+/// A Redis, a relay to it, and a proxy that uses it.
+struct Scene {
+    server: Server,
+    relay: Relay,
+    service: Service,
+    sidecar: Sidecar,
+}
+
+async fn scene(service: Service, settings: &str) -> Scene {
+    let server = Server::durable().await;
+    let relay = Relay::to(server.address()).await;
+    let store = format!("redis: {{ url: \"redis://{}\", op_timeout: 100ms }}", relay.address());
+    let settings = format!("store: s, scope: [none], {settings}");
+    let sidecar = keyed_with(&service, &settings, ALONE, &store);
+    let scene = Scene { server, relay, service, sidecar };
+    eventually("the store is ready", async || {
+        scene.sidecar.metric("outrigger_store_ready{store=\"s\"}") == 1.0
+    })
+    .await;
+    scene
+}
+
+impl Scene {
+    async fn post(&self, key: &str) -> Got {
+        self.sidecar.caller().send(post(key, "x")).await
+    }
+}
+
+#[tokio::test]
+async fn f1_r17_closed_and_the_store_is_gone_nothing_is_sent() {
+    let mut scene = scene(counting().await, "").await;
+    assert_eq!(scene.post("before").await.status, 201);
+    scene.server.kill();
+    let got = scene.post("k").await;
+    assert_eq!((got.status, code(&got).as_str()), (503, "store-unavailable"));
+    assert_eq!(said(&got), "rejected;reason=store-unavailable");
+    assert!(got.header("retry-after").is_some());
+    assert_eq!(scene.service.hits(), 1);
+    scene.server.start_again().await;
+    eventually("healthy again", async || scene.post("k").await.status == 201).await;
+    assert_eq!(scene.post("before").await.body, "first");
+}
+
+#[tokio::test]
+async fn f1_r18_open_and_the_store_is_gone_it_passes_and_says_so() {
+    let mut scene = scene(counting().await, "on_store_error: open").await;
+    scene.server.kill();
+    let got = scene.post("k").await;
+    assert_eq!((got.status, said(&got)), (201, "bypassed;reason=store-unavailable"));
+    let bypassed = "outrigger_idempotency_requests_total{route=\"r\",result=\"bypassed\"";
+    let sample = format!("{bypassed},reason=\"store-unavailable\"}}");
+    assert_eq!(scene.sidecar.metric(&sample), 1.0);
+}
+
+#[tokio::test]
+async fn f2_a_claim_whose_answer_is_lost_sends_nothing_and_is_given_back() {
+    let scene = scene(counting().await, "").await;
+    scene.relay.rule(Rule::SwallowReplies);
+    let got = scene.post("k").await;
+    assert_eq!((got.status, code(&got).as_str()), (503, "store-unavailable"));
+    assert_eq!(scene.service.hits(), 0);
+    scene.relay.rule(Rule::Pass);
+    eventually("the claim is given back", async || scene.post("k").await.status == 201).await;
+    assert_eq!(scene.service.hits(), 1);
+}
+
+#[tokio::test]
+async fn f4_r21_a_result_that_cannot_be_committed_is_delivered_and_committed_later() {
+    let service = Service::start(|_| Act::Late(Duration::from_millis(500), 201)).await;
+    let scene = scene(service, "commit_deadline: 200ms").await;
+    let caller = scene.sidecar.caller();
+    let first = tokio::spawn(async move { caller.send(post("k", "x")).await });
+    scene.service.reached(1).await;
+    scene.relay.rule(Rule::Refuse);
+    let first = first.await.unwrap();
+    assert_eq!((first.status, said(&first)), (201, "executed;stored=?0;reason=store-unavailable"));
+    scene.relay.rule(Rule::Pass);
+    eventually("the result is committed", async || {
+        let got = scene.post("k").await;
+        said(&got).starts_with("replayed")
+    })
+    .await;
+    assert_eq!(scene.service.hits(), 1);
+}
+
+#[tokio::test]
+async fn f5_r21_a_store_that_forgot_and_has_another_claim_says_so() {
+    let service = Service::start(|seen| match seen.number {
+        0 => Act::Late(Duration::from_millis(600), 201),
+        _ => Act::Late(Duration::from_millis(50), 202),
+    })
+    .await;
+    let scene = scene(service, "").await;
+    let caller = scene.sidecar.caller();
+    let first = tokio::spawn(async move { caller.send(post("k", "x")).await });
+    scene.service.reached(1).await;
+    // Only the record is lost, so that nothing tells of it.
+    let keys: Vec<String> = scene.server.run("KEYS outrigger:*");
+    for key in keys.iter().filter(|key| key.len() > "outrigger:".len() + 40) {
+        let _: i64 = scene.server.run(&format!("DEL {key}"));
+    }
+    let second = scene.post("k").await;
+    assert_eq!(second.status, 202);
+    let first = first.await.unwrap();
+    assert_eq!((first.status, said(&first)), (201, "executed;stored=?0;reason=fenced"));
+    let fenced = "outrigger_store_fenced_total{store=\"s\",operation=\"complete\"}";
+    assert_eq!(scene.sidecar.metric(fenced), 1.0);
+}
+
+#[tokio::test]
+async fn f12_proxies_that_make_other_fingerprints_do_not_share_a_store() {
+    let scene = scene(counting().await, "").await;
+    let url = scene.server.url();
+    let key = "fingerprint_key: \"${FINGERPRINT_KEY}\"";
+    let store = format!("redis: {{ url: \"{url}\" }}, {key}");
+    let upstream = format!("endpoints: [\"{}\"]", scene.service.address);
+    let route = format!("idempotency: {{ store: s, scope: [none] }}, {ALONE}");
+    let text = super::config_with(1, &upstream, &route);
+    let text = format!("{text}stores: {{ s: {{ {store} }} }}\n");
+    let mut start = outrigger::app::Start::new(text, None, None);
+    start.environment = Box::new(super::OneVariable("FINGERPRINT_KEY"));
+    let other = Sidecar::with(start);
+    let got = other.caller().send(post("k", "x")).await;
+    assert_eq!((got.status, code(&got).as_str()), (503, "store-unavailable"));
+    assert_eq!(scene.post("k").await.status, 201);
+}
