@@ -27,6 +27,7 @@ mod head_limits;
 mod hedge;
 mod idempotency;
 mod interim;
+mod key_probe;
 mod local_answers;
 mod mirror;
 mod names;
