@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::admin;
 use crate::clock;
 use crate::protect::{self, Queue};
+use crate::proxy::idempotency::probe;
 use crate::proxy::{Live, Proxy};
 use crate::server::accept::Socketed;
 use crate::upstream::resolve::Resolver;
@@ -46,6 +47,7 @@ pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
         tokio::spawn(keep_upstreams(Arc::clone(&proxy), resolver));
         tokio::spawn(first_answers(proxy.follow().borrow().clone(), answered));
         tokio::spawn(protect::watch(Arc::clone(&proxy), queues));
+        tokio::spawn(probe::run(Arc::clone(&proxy)));
         tokio::spawn(admin::serve(admin, Arc::clone(&proxy)));
         tokio::spawn(expire_answers(Arc::clone(&proxy)));
         if proxy.live().snapshot.config.reload.watch {

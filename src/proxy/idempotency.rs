@@ -42,6 +42,7 @@ mod details;
 mod dispatch;
 mod evidence;
 mod originate;
+pub mod probe;
 mod refuse;
 mod replay;
 

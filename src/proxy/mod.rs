@@ -31,6 +31,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use self::body::KeptBytes;
+use self::idempotency::probe::Probes;
 use self::protection::Protection;
 use self::site::Site;
 use crate::clock;
@@ -54,6 +55,8 @@ pub struct Proxy {
     pub access_log: AccessLog,
     /// The stores of records.
     pub stores: Registry,
+    /// The operations of unknown outcome that the upstream is being asked about.
+    pub probes: Probes,
     /// What is kept of request bodies.
     pub kept: Arc<KeptBytes>,
     /// How short the process is of memory, descriptors and the like.
@@ -156,6 +159,7 @@ impl Proxy {
             started_with: config,
             access_log,
             stores,
+            probes: Probes::default(),
             kept: Arc::default(),
             protection: Protection::default(),
             file,

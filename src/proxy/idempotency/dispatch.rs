@@ -68,6 +68,18 @@ enum Done {
     Failed(Box<Refusal>, Code),
 }
 
+impl Done {
+    /// Whether it may have been executed or not.
+    const fn is_in_doubt(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed(_, Code::OutcomeUnknown)
+                | Self::Whole(_, Became::Not(Unstored::OutcomeUnknown))
+                | Self::Streams(_, _, _, Became::Not(Unstored::OutcomeUnknown))
+        )
+    }
+}
+
 /// An upstream's answer that is all there.
 struct Whole {
     head: http::response::Parts,
@@ -204,7 +216,7 @@ async fn carry_out(
     now: Instant,
     client: &oneshot::Sender<Handed>,
 ) -> Done {
-    let Under { keys, mut work, held, .. } = under;
+    let Under { keys, asked, mut work, held } = under;
     let Held { bulkhead, mut limit } = held;
     let Journey { route, target, outbound, .. } = journey;
     let Some(target) = route.targets.get(*target) else {
@@ -222,6 +234,10 @@ async fn carry_out(
         Err(refusal) => settling.failed(refusal).await,
     };
     failpoint::reach(failpoint::AFTER_COMMIT);
+    if done.is_in_doubt() {
+        // When its client comes back, that may be known.
+        ctx.worker.proxy.probes.begin(route, &keys, &asked);
+    }
     if client.is_closed() && matches!(done, Done::Whole(..)) {
         keys.metrics.late.inc();
     }

@@ -1,5 +1,6 @@
 //! Answers that come from a record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::asked::Asked;
 use super::refuse::{Known, Problem};
 use crate::policy::idempotency::machine::Found;
 use crate::policy::idempotency::problem::Code;
-use crate::policy::idempotency::record::{Field, State, Stored};
+use crate::policy::idempotency::record::{Doubt, Field, State, Stored};
 use crate::policy::idempotency::response::{self, Status};
 use crate::proxy::body::{Body, Whole};
 use crate::proxy::context::Context;
@@ -27,7 +28,7 @@ const NAME: &str = "outrigger";
 pub(super) async fn answer(
     ctx: Box<Context>,
     route: &Route,
-    keys: &Keys,
+    keys: &Arc<Keys>,
     asked: &Asked,
     found: Found,
     waited: Option<Duration>,
@@ -49,9 +50,17 @@ pub(super) async fn answer(
             let known = Known { first_seen: Some(first_seen), ..of(State::Tombstone) };
             (Code::ResultUnavailable.into(), Known { original_status, ..known })
         }
-        Found::Unknown { observed_status, first_seen, .. } => {
+        Found::Unknown { observed_status, first_seen, doubt } => {
             let known = Known { first_seen: Some(first_seen), ..of(State::Unknown) };
-            (Code::OutcomeUnknown.into(), Known { observed_status, ..known })
+            let probes = &ctx.worker.proxy.probes;
+            let wait =
+                if doubt == Doubt::Unreadable { None } else { probes.begin(route, keys, asked) };
+            let problem = Problem::from(Code::OutcomeUnknown);
+            let problem = match wait {
+                Some(wait) => problem.after(wait),
+                None => problem,
+            };
+            (problem, Known { observed_status, ..known })
         }
         Found::Mismatch { state, first_seen } => {
             let known = Known { first_seen: Some(first_seen), ..of(state) };

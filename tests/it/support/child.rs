@@ -86,7 +86,7 @@ impl Child {
     fn whole(folder: &Path, text: &str) -> String {
         let folder = folder.display();
         format!(
-            "admin: {{ bind: \"unix:{folder}/admin\" }}\n\
+            "admin: {{ bind: \"unix:{folder}/admin\", token_file: \"{folder}/token\" }}\n\
              listeners: [{{ name: in, bind: \"unix:{folder}/in\" }}]\n\
              reload: {{ watch: false }}\n\
              telemetry: {{ access_log: {{ to: none }} }}\n{text}"
@@ -101,6 +101,13 @@ impl Child {
     /// Where its admin API listens.
     pub(crate) fn admin(&self) -> PathBuf {
         self.folder.path().join("admin")
+    }
+
+    /// Writes the admin API's token, `let-me`; until then it has none. Gives the file.
+    pub(crate) fn token(&self) -> PathBuf {
+        let file = self.folder.path().join("token");
+        std::fs::write(&file, "let-me\n").unwrap();
+        file
     }
 
     /// Replaces its configuration, which nobody tells it.
