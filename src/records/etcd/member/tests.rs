@@ -7,7 +7,7 @@ fn an_endpoint_is_a_url_with_a_login_perhaps() {
     assert!(plain.login.is_none());
     let secure = Address::parse("https://outrigger:p%40ss%3Aword@etcd.example/").unwrap();
     assert_eq!((&*secure.host, secure.port, secure.tls), ("etcd.example", 2379, true));
-    let (name, password) = secure.login.unwrap();
+    let Login { name, password } = secure.login.unwrap();
     assert_eq!((&*name, &*password), ("outrigger", "p@ss:word"));
     // The password goes nowhere but to the login.
     assert_eq!(secure.origin, "https://etcd.example:2379/");

@@ -39,11 +39,14 @@ async fn leader(members: &Members) -> usize {
     .await
 }
 
+/// The proxy, and the fence that it got.
+type Grant = (u64, Fence);
+
 /// Claims of many keys by several proxies at once, each key wanted by all of them.
 #[derive(Default)]
 struct Load {
     over: AtomicBool,
-    granted: Mutex<HashMap<u64, Vec<(u64, Fence)>>>,
+    granted: Mutex<HashMap<u64, Vec<Grant>>>,
     faults: AtomicU64,
     done: AtomicU64,
 }
