@@ -26,7 +26,11 @@ use crate::policy::idempotency::machine::{Claim, Claimed, Found, Settle, Settled
 use crate::policy::idempotency::record::{Entry, Fingerprint, Millis, Rid, State};
 
 pub mod codec;
+pub mod embedded;
 pub mod etcd;
+mod local;
+pub mod memory;
+pub mod spool;
 
 /// What a store answers with, in the end. It can be sent to any runtime, holds no borrow, and what
 /// it does goes on, or not, when it is dropped: the store may or may not have been changed.

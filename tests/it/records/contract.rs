@@ -77,7 +77,7 @@ impl<S> Scene<S> {
     }
 }
 
-/// Runs the whole contract against the store that this expression describes.
+/// Runs the whole contract against the store that this expression describes, or some of its laws.
 macro_rules! contract {
     ($fixture:expr => $($law:ident)+) => {
         $(
@@ -86,13 +86,13 @@ macro_rules! contract {
                 $crate::records::contract::$law(&$fixture).await;
             }
         )+
-
+    };
+    ($fixture:expr) => {
         #[test]
         fn agrees_with_the_machine() {
             $crate::records::contract::agrees_with_the_machine(&$fixture);
         }
-    };
-    ($fixture:expr) => {
+
         $crate::records::contract::contract! { $fixture =>
             l1_one_of_many_claims_wins
             l1_holders_never_overlap
