@@ -30,6 +30,23 @@ install_quietly() {
   return "$failed"
 }
 
+# fetch PACKAGE REASON: installs it.
+fetch() {
+  echo "    installing $1 for $2"
+  if ! command -v apt-get >/dev/null; then
+    echo "error: $2 missing, and no apt-get here; install what Debian calls $1" >&2
+    return 1
+  fi
+  if [ "$apt_is_fresh" = no ]; then
+    as_root apt-get update -qq </dev/null
+    apt_is_fresh=yes
+  fi
+  if ! install_quietly "$1"; then
+    echo "error: could not install $1, which has $2" >&2
+    return 1
+  fi
+}
+
 # need PACKAGE COMMAND...: makes sure that every command is there.
 need() {
   local package=$1 command missing=()
@@ -38,17 +55,11 @@ need() {
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("$command")
   done
   if [ "${#missing[@]}" = 0 ]; then return; fi
-  echo "    installing $package for ${missing[*]}"
-  if ! command -v apt-get >/dev/null; then
-    echo "error: ${missing[*]} missing, and no apt-get here; install what Debian calls $package" >&2
-    return 1
-  fi
-  if [ "$apt_is_fresh" = no ]; then
-    as_root apt-get update -qq </dev/null
-    apt_is_fresh=yes
-  fi
-  if ! install_quietly "$package"; then
-    echo "error: could not install $package, which has ${missing[*]}" >&2
-    return 1
-  fi
+  fetch "$package" "${missing[*]}"
+}
+
+# need_module PACKAGE MODULE: makes sure that a module of Python is there.
+need_module() {
+  if python3 -c "import $2" 2>/dev/null; then return; fi
+  fetch "$1" "$2"
 }

@@ -34,6 +34,19 @@ packages() {
   need prometheus promtool
   need redis-server redis-server
   need openssl openssl
+  need python3 python3
+  need_module python3-venv ensurepip
+}
+
+# Clients and services in Python that tests run. Their versions are fixed, so that a new release
+# changes no result.
+python() {
+  local at=target/python
+  if [ ! -x "$at/bin/localstripe" ]; then
+    rm -rf "$at"
+    python3 -m venv "$at"
+    "$at/bin/pip" install --quiet --disable-pip-version-check stripe==16.1.0 localstripe==1.15.10
+  fi
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its
@@ -49,6 +62,7 @@ deny() {
 }
 
 step packages packages
+step python python
 step format cargo fmt --all --check
 step lint cargo clippy --locked --all-targets -- -D warnings
 step licences deny

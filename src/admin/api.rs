@@ -49,7 +49,7 @@ struct Change<'a> {
 const INDEX: &[(&str, &str)] = &[
     ("GET /metrics", "metrics in Prometheus' text format"),
     ("GET /healthz", "200 while the process lives"),
-    ("GET /readyz", "200 while requests should be sent here, 503 while draining"),
+    ("GET /readyz", "200 while requests should be sent here, 503 while starting or draining"),
     ("GET /config", "the configuration in force, defaults filled in, secrets masked"),
     ("GET /problems", "what was wrong with the last file, if it was refused"),
     ("GET /routes", "routes, their policies and the state of their breakers"),
@@ -166,11 +166,17 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
         }
         Call::Alive => Answer::text(PLAIN, "alive\n".to_owned()),
         Call::Ready => {
-            let draining = proxy.draining();
-            let reason = draining.then_some("draining");
-            let generation = snapshot.generation;
-            let status = if draining { 503 } else { 200 };
-            answer::json(status, &Readiness { ready: !draining, reason, generation })
+            let reason = if proxy.draining() {
+                Some("draining")
+            } else if proxy.stores.is_opening() {
+                // Once it has been open, what a store does is a matter of its own routes.
+                Some("opening a store of idempotency records")
+            } else {
+                None
+            };
+            let (ready, generation) = (reason.is_none(), snapshot.generation);
+            let status = if ready { 200 } else { 503 };
+            answer::json(status, &Readiness { ready, reason, generation })
         }
         Call::Config => match config::to_yaml(&snapshot.config, &snapshot.secrets) {
             Ok(yaml) => Answer::text("application/yaml", yaml),

@@ -38,7 +38,6 @@ use crate::snapshot::route::Route;
 use crate::telemetry::reason::Reason;
 
 mod asked;
-mod details;
 mod dispatch;
 mod evidence;
 mod originate;

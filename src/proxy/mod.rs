@@ -257,6 +257,9 @@ impl Proxy {
     fn in_force(&self) {
         let live = self.live.load();
         let snapshot = &live.snapshot;
+        for caution in config::cautions(&snapshot.config) {
+            tracing::warn!("{caution}");
+        }
         self.metrics.config_in_force(&snapshot.hash, snapshot.generation, clock::wall_now());
     }
 

@@ -6,14 +6,15 @@
 //! store that fails again and again is not asked for a while, so that its requests are refused at
 //! once and not after their patience.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
+use super::spool::{Late, Spool};
 use super::{Birth, Cause, Fault, Guarantee, Health, Kind, Page, Reply, Seen, Store, Wanted};
 use crate::clock;
 use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings, Verdict};
@@ -35,6 +36,12 @@ const BIRTH_KEPT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// The most changes that are being repeated because the store did not take them.
 const LATE_MAX: usize = 10_000;
+/// How long the spool may take.
+const SPOOL_TIME: Duration = Duration::from_secs(2);
+/// How often it is looked whether the store takes spooled results.
+const DELIVER_EVERY: Duration = Duration::from_secs(1);
+/// How many of them are read at once.
+const DELIVERED_AT_ONCE: usize = 64;
 /// The first and the longest wait before a change is repeated.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 /// The same when nobody waits for it any more.
@@ -45,12 +52,16 @@ pub struct Ledger {
     /// Its name in the configuration.
     pub name: Arc<str>,
     store: Arc<dyn Store>,
+    /// Where results wait that the store did not take in time; only beside a shared store.
+    spool: Option<Spool>,
     runtime: Handle,
     instance: [u8; 16],
     metrics: Arc<StoreMetrics>,
     breaker: Shared<Breaker>,
     breaker_settings: BreakerSettings,
     birth: Shared<Option<(Birth, Instant)>>,
+    /// Whether the store has been ready.
+    opened: AtomicBool,
     /// What this process has claimed, so that those who wait for it hear at once.
     claims: DashMap<Rid, Arc<Notify>>,
     waiting: AtomicUsize,
@@ -63,25 +74,31 @@ impl Ledger {
     /// The ledger of a store; what outlives a request runs on `runtime`.
     pub fn new(
         name: &str,
-        store: Arc<dyn Store>,
+        (store, spool): (Arc<dyn Store>, Option<Spool>),
         runtime: Handle,
         instance: [u8; 16],
         metrics: Arc<StoreMetrics>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let ledger = Arc::new(Self {
             name: name.into(),
             store,
+            spool,
             runtime,
             instance,
             metrics,
             breaker: Shared::new(Breaker::new()),
             breaker_settings: breaker_settings(),
             birth: Shared::default(),
+            opened: AtomicBool::new(false),
             claims: DashMap::new(),
             waiting: AtomicUsize::new(0),
             waiters: DashMap::new(),
             late: AtomicUsize::new(0),
-        })
+        });
+        if ledger.spool.is_some() {
+            ledger.runtime.spawn(Self::deliver(Arc::downgrade(&ledger)));
+        }
+        ledger
     }
 
     /// This process, as claims name it.
@@ -205,7 +222,7 @@ impl Ledger {
             // Whether somebody still waits or not.
             let _ = answer.send(settled);
             if failed {
-                ledger.commit_late(rid, &settle, until).await;
+                ledger.commit_late(rid, settle, until).await;
             }
         });
         answered
@@ -237,12 +254,65 @@ impl Ledger {
         }
     }
 
-    async fn commit_late(&self, rid: Rid, settle: &Settle, until: Instant) {
+    /// Goes on with a change that nobody waits for any more. A result goes to the spool, where it
+    /// outlives this process; whatever else it is, or when there is no room, is repeated from here.
+    async fn commit_late(&self, rid: Rid, settle: Settle, until: Instant) {
+        let settle = match self.spool_late(rid, settle).await {
+            Some(settle) => settle,
+            None => return,
+        };
         let Some(_place) = self.late_place() else { return };
-        self.metrics.spooled.inc();
         // When it fails to the end, the lease's end says what there is to say: nobody knows.
-        let _ = self.repeat(rid, settle, until, AGAIN_LATE).await;
-        self.metrics.spooled.dec();
+        let _ = self.repeat(rid, &settle, until, AGAIN_LATE).await;
+    }
+
+    /// Gives a result to the spool; gives back what it does not take.
+    async fn spool_late(&self, rid: Rid, settle: Settle) -> Option<Settle> {
+        let (Some(spool), Settle::Complete { by, answer, retention }) = (&self.spool, &settle)
+        else {
+            return Some(settle);
+        };
+        let late = Late { rid, by: *by, answer: answer.clone(), retention: *retention };
+        match spool.push(late, clock::now() + SPOOL_TIME).await {
+            Ok(()) => None,
+            Err(fault) => {
+                tracing::warn!(store = %self.name, %fault, "a result could not be spooled");
+                Some(settle)
+            }
+        }
+    }
+
+    /// Brings spooled results to the store, as long as the ledger is in use.
+    async fn deliver(ledger: Weak<Self>) {
+        loop {
+            clock::sleep(DELIVER_EVERY).await;
+            let Some(ledger) = ledger.upgrade() else { return };
+            while ledger.deliver_some().await {}
+        }
+    }
+
+    /// Brings the oldest results to the store; whether there may be more that it takes.
+    async fn deliver_some(&self) -> bool {
+        let Some(spool) = self.spool.as_ref().filter(|spool| spool.depth() > 0) else {
+            return false;
+        };
+        if !self.store.health().ready {
+            return false;
+        }
+        let by = clock::now() + SPOOL_TIME;
+        let Ok(oldest) = spool.oldest(DELIVERED_AT_ONCE, by).await else { return false };
+        let mut arrived = Vec::new();
+        for (place, late) in oldest {
+            let (rid, settle) = (late.rid, late.into_settle());
+            let by = clock::now() + AGAIN_LATE.1;
+            // One that is refused has another claimant by now, and has no place there.
+            if self.repeat(rid, &settle, by, AGAIN_LATE).await.is_err() {
+                break;
+            }
+            arrived.push(place);
+        }
+        let some = !arrived.is_empty();
+        some && spool.remove(arrived, clock::now() + SPOOL_TIME).await.is_ok()
     }
 
     fn late_place(&self) -> Option<Place<'_>> {
@@ -373,6 +443,17 @@ impl Ledger {
         self.store.guarantee()
     }
 
+    /// Whether the store has been ready at any time until now.
+    #[must_use]
+    pub fn has_been_ready(&self) -> bool {
+        let known = self.opened.load(Ordering::Relaxed);
+        if !known && self.store.health().ready {
+            self.opened.store(true, Ordering::Relaxed);
+            return true;
+        }
+        known
+    }
+
     /// How the store is doing.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -386,6 +467,8 @@ impl Ledger {
         let level = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         metrics.ready.set(usize::from(health.ready));
         metrics.bytes.set(level(health.bytes));
+        let spooled = self.spool.as_ref().map_or(0, Spool::depth);
+        metrics.spooled.set(level(spooled) + self.late.load(Ordering::Relaxed));
         for (to, from) in metrics.entries.iter().zip(health.entries) {
             to.set(level(from));
         }

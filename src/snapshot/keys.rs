@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use crate::policy::idempotency::identity::NAME_VERSION;
 use crate::policy::idempotency::settings::{Peer, Role, Settings};
 use crate::records::codec::{Digests, digest_of};
 use crate::records::ledger::Ledger;
@@ -25,8 +26,6 @@ pub struct Keys {
     pub status_header: HeaderName,
     /// The field that tells the upstream the fence, if it is told.
     pub fence_header: Option<HeaderName>,
-    /// The fields that a fingerprint covers, in the order of their names.
-    pub fingerprint_headers: Vec<HeaderName>,
     /// Counts what became of requests.
     pub metrics: Arc<KeyedMetrics>,
     /// When an answer last said that the peer recognises keys; carried over a reload.
@@ -44,7 +43,6 @@ pub struct Names {
     key: HeaderName,
     status: HeaderName,
     fence: Option<HeaderName>,
-    fingerprint: Vec<HeaderName>,
     methods: Vec<Method>,
 }
 
@@ -54,12 +52,9 @@ impl Names {
     /// # Errors
     /// The key and what is wrong with it.
     pub fn compile(settings: &Settings) -> Result<Self, (&'static str, String)> {
-        let covered = settings.fingerprint_headers.iter();
-        let mut fingerprint = covered
-            .map(|text| name("idempotency.fingerprint_headers", text))
-            .collect::<Result<Vec<_>, _>>()?;
-        fingerprint.sort_by(|a, b| a.as_str().cmp(b.as_str()));
-        fingerprint.dedup();
+        for text in &settings.fingerprint_headers {
+            name("idempotency.fingerprint_headers", text)?;
+        }
         let method = |text: &String| {
             let wrong = || format!("`{text}` is not the name of a method");
             text.parse().map_err(|_| ("idempotency.methods", wrong()))
@@ -69,7 +64,6 @@ impl Names {
             key: name("idempotency.key_header", &settings.key_header)?,
             status: name("idempotency.status_header", &settings.status_header)?,
             fence: fence.map(|text| name("idempotency.fence_header", text)).transpose()?,
-            fingerprint,
             methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
         })
     }
@@ -85,13 +79,12 @@ impl Keys {
         metrics: Arc<KeyedMetrics>,
         known: Option<&Arc<Self>>,
     ) -> Self {
-        let Names { key, status, fence, fingerprint, methods } = names;
+        let Names { key, status, fence, methods } = names;
         let store = settings.store.as_deref();
         Self {
             key_header: key,
             status_header: status,
             fence_header: fence,
-            fingerprint_headers: fingerprint,
             methods,
             enforcing: known.map_or_else(Arc::default, |known| Arc::clone(&known.enforcing)),
             ledger: store.and_then(|store| stores.get(store)),
@@ -126,7 +119,7 @@ impl Keys {
     #[must_use]
     pub fn rid(&self, scope: &[u8], key: &[u8]) -> [u8; 32] {
         let namespace = self.settings.namespace.as_deref().unwrap_or_default();
-        digest_of(1, &[namespace.as_bytes(), scope, key])
+        digest_of(NAME_VERSION, &[namespace.as_bytes(), scope, key])
     }
 
     /// How much of a request's body is read before it is sent.

@@ -167,7 +167,10 @@ impl Snapshot {
         differs("admin", new.admin != old.admin);
         differs("runtime.workers", new.runtime.workers != old.runtime.workers);
         differs("telemetry.log.format", new.telemetry.log.format != old.telemetry.log.format);
-        differs("stores", new.stores != old.stores);
+        // A store that is new is opened at once; one that is open stays as it is.
+        let changed =
+            |(name, store)| old.stores.get::<String>(name).is_some_and(|old| old != store);
+        differs("stores", new.stores.iter().any(changed));
         differs("reload.watch", new.reload.watch != old.reload.watch);
         for listener in &new.listeners {
             match old.listeners.iter().find(|old| old.name == listener.name) {

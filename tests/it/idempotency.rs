@@ -7,7 +7,9 @@ mod rejected;
 mod replayed;
 mod shared;
 mod stores;
+mod stripe;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use outrigger::config::Environment;
 
 use crate::support::caller::{Got, with_body};
 use crate::support::service::{Act, Service};
-use crate::support::sidecar::{Sidecar, config_with};
+use crate::support::sidecar::{Sidecar, config_with, eventually};
 
 /// Nothing but the keys acts.
 pub(crate) const ALONE: &str = "retry: { mode: off }, circuit_breaker: { mode: off }";
@@ -31,13 +33,22 @@ pub(crate) fn keyed(service: &Service, settings: &str) -> Sidecar {
 
 /// The same with more of the route, and another store.
 pub(crate) fn keyed_with(service: &Service, settings: &str, route: &str, store: &str) -> Sidecar {
-    let upstream = format!(
-        "endpoints: [\"{}\"], ejection: {{ mode: off }}, concurrency: {{ mode: off }}",
-        service.address
-    );
+    keyed_at(service.address, settings, route, store)
+}
+
+/// The same in front of whatever is at this address.
+pub(crate) fn keyed_at(to: SocketAddr, settings: &str, route: &str, store: &str) -> Sidecar {
+    let upstream =
+        format!("endpoints: [\"{to}\"], ejection: {{ mode: off }}, concurrency: {{ mode: off }}");
     let route = format!("idempotency: {{ {settings} }}, {route}");
     let text = config_with(1, &upstream, &route);
     Sidecar::start(&format!("{text}stores: {{ s: {{ {store} }} }}\n"))
+}
+
+/// Waits until the store can be used.
+pub(crate) async fn ready(sidecar: &Sidecar) {
+    let store = sidecar.app().proxy.stores.get("s").unwrap();
+    eventually("the store is ready", async || store.health().ready).await;
 }
 
 /// A POST under a key.

@@ -1,12 +1,13 @@
 //! Who a request is: its key, its principal, and the fingerprint of what it asks for.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::refuse::Problem;
+use crate::policy::idempotency::identity::{self, FINGERPRINT_VERSION};
 use crate::policy::idempotency::key::Key;
 use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Fingerprint, Principal, Rid};
-use crate::policy::idempotency::settings::{Fingerprints, Source};
+use crate::policy::idempotency::settings::Source;
 use crate::proxy::context::Context;
 use crate::proxy::error::Refusal;
 use crate::proxy::outbound::{Outbound, Ungathered};
@@ -15,13 +16,8 @@ use crate::records::codec::digest_of;
 use crate::snapshot::keys::Keys;
 use crate::telemetry::reason::Reason;
 
-/// The recipe of fingerprints.
-const RECIPE: u8 = 1;
-/// The kinds of principals, so that none can pass for another kind's.
-const OF_HEADER: u8 = 1;
-const OF_AUTHORIZATION: u8 = 2;
-const OF_CERTIFICATE: u8 = 3;
-const NOBODY: u8 = 4;
+/// The recipe of what principals are counted by.
+const OF_PRINCIPALS: u8 = 1;
 
 /// A request under a key.
 #[derive(Clone)]
@@ -46,7 +42,7 @@ pub(super) async fn ask(
     let settings = &keys.settings;
     let outbound = &journey.outbound;
     let values = outbound.headers().get_all(&keys.key_header);
-    let key = match Key::parse(values.iter().map(http::HeaderValue::as_bytes)) {
+    let key = match Key::parse(values.iter().map(HeaderValue::as_bytes)) {
         Ok(Some(key)) => key,
         Ok(None) if !settings.required => return Ok(None),
         Ok(None) => return Err(Code::KeyMissing.into()),
@@ -60,39 +56,29 @@ pub(super) async fn ask(
     Ok(Some(Asked { rid, fingerprint, principal, key }))
 }
 
-/// The first of the sources that the request has.
+/// Whose the request is. What anybody may write says nothing of who wrote it, so fields count only
+/// where the listener believes its clients.
 fn scope(ctx: &Context, headers: &HeaderMap, sources: &[Source]) -> Option<Vec<u8>> {
-    sources.iter().find_map(|source| match source {
-        // What anybody may write says nothing of who wrote it.
-        Source::Header(_) if !ctx.site.as_ref().is_some_and(|site| site.trusted) => None,
-        Source::Header(name) => {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            let mut values = headers.get_all(name).iter();
-            // Of two lines nobody knows which one the service believes.
-            let value = values.next().filter(|value| !value.is_empty())?;
-            values.next().is_none().then(|| tagged(OF_HEADER, value.as_bytes()))
-        }
-        Source::Authorization => {
-            let value = headers.get(http::header::AUTHORIZATION)?;
-            Some(tagged(OF_AUTHORIZATION, &digest_of(OF_AUTHORIZATION, &[value.as_bytes()])))
-        }
-        Source::MtlsSan => {
-            let name = ctx.peer.identity()?.name()?;
-            Some(tagged(OF_CERTIFICATE, name.as_bytes()))
-        }
-        Source::Nobody => Some(vec![NOBODY]),
-    })
+    let believed = ctx.site.as_ref().is_some_and(|site| site.trusted);
+    let kept: Vec<Source>;
+    let sources = if believed {
+        sources
+    } else {
+        let own = |source: &&Source| !matches!(source, Source::Header(_));
+        kept = sources.iter().filter(own).cloned().collect();
+        &kept
+    };
+    let name = ctx.peer.identity().and_then(|identity| identity.name());
+    identity::principal(sources, |name| values(headers, name), name.map(str::as_bytes))
 }
 
-fn tagged(kind: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut tagged = Vec::with_capacity(bytes.len() + 1);
-    tagged.push(kind);
-    tagged.extend_from_slice(bytes);
-    tagged
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
 }
 
+/// By what a store counts a principal's records.
 fn principal(scope: &[u8]) -> Principal {
-    let digest = digest_of(OF_HEADER, &[scope]);
+    let digest = digest_of(OF_PRINCIPALS, &[scope]);
     Principal(digest.first_chunk().copied().unwrap_or_default())
 }
 
@@ -105,17 +91,13 @@ async fn fingerprint(outbound: &Outbound, keys: &Keys) -> Result<Fingerprint, Pr
         Err(Ungathered::Failed(failure)) => return Err(Refusal::from(failure).into()),
     };
     let target = outbound.uri().path_and_query().map_or("/", |target| target.as_str());
-    let mut parts: Vec<&[u8]> = vec![outbound.method().as_str().as_bytes(), target.as_bytes()];
-    let body;
-    if settings.fingerprint == Fingerprints::Full {
-        for name in &keys.fingerprint_headers {
-            for value in outbound.headers().get_all(name) {
-                parts.push(name.as_str().as_bytes());
-                parts.push(value.as_bytes());
-            }
-        }
-        body = gathered.pieces.concat();
-        parts.push(&body);
+    let method = outbound.method().as_str();
+    let fields = |name: &str| values(outbound.headers(), name);
+    let mut parts = identity::fingerprint(settings, method, target, fields);
+    if identity::covers_body(settings) {
+        parts.push(gathered.pieces.concat());
     }
-    Ok(Fingerprint { version: RECIPE, digest: keys.digests.of(RECIPE, &parts) })
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let version = FINGERPRINT_VERSION;
+    Ok(Fingerprint { version, digest: keys.digests.of(version, &parts) })
 }

@@ -3,30 +3,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LINK};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use serde::Serialize;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::asked::Asked;
-use super::details;
 use crate::clock;
 use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Millis, State};
 use crate::policy::idempotency::response::{Status, Unstored};
+use crate::proxy::answer::keyed::Told;
 use crate::proxy::answer::{self, AnswerKind};
 use crate::proxy::body::Body;
 use crate::proxy::context::Context;
 use crate::proxy::error::Refusal;
-use crate::proxy::headers::names::{GRPC_MESSAGE, GRPC_PUSHBACK_MS, GRPC_STATUS, REASON, SHED};
+use crate::proxy::headers::names::SHED;
 use crate::snapshot::keys::Keys;
-use crate::telemetry::access_log::Rfc3339;
 use crate::telemetry::reason::Reason;
-
-/// What failed beside an answer (RFC 9209).
-static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// A gRPC status with its details.
-static GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// Why a request under a key is not answered by the upstream.
 pub struct Problem {
@@ -136,18 +128,30 @@ impl Problem {
         }
         let reason = self.reason.unwrap_or_else(|| reason_of(self.code));
         let reference = reference(keys, asked).await;
-        let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
-        let mut response = match kind {
-            AnswerKind::Http => self.document(keys, reason, reference),
-            AnswerKind::Grpc => self.status(reason),
+        let told = Told {
+            said,
+            status: self.status(reason),
+            detail: self.why,
+            state: self.known.state,
+            operation_ref: reference.as_deref(),
+            first_seen: self.known.first_seen.filter(|at| *at > 0),
+            observed_status: self.known.observed_status,
+            original_status: self.known.original_status,
+            retry_after: self.wait,
+            proxy_error: proxy_error(reason),
+            ..Told::of(self.code, reason)
         };
+        let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
+        let mut response = answer::keyed::answer(&keys.settings, kind, &told, fastrand::f64());
         let headers = response.headers_mut();
-        self.common(headers, reason, kind);
-        if reason == Reason::BodyTooLarge && !ctx.grpc {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if answer::is_refusal(reason) {
+            headers.insert(SHED.clone(), HeaderValue::from_static("1"));
         }
-        if let Some((name, value)) = ctx.said.take() {
-            headers.insert(name, value);
+        // What the client still sends of its body is not read.
+        if ctx.version < Version::HTTP_2
+            && (reason == Reason::BodyTooLarge || ctx.peer.last_request())
+        {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         ctx.reason = Some(reason);
         ctx.status = Some(response.status().as_u16());
@@ -155,107 +159,15 @@ impl Problem {
         Response::from_parts(head, Body::Local(Some(bytes), ctx))
     }
 
-    /// The fields that problem documents and gRPC statuses have alike.
-    fn common(&self, headers: &mut HeaderMap, reason: Reason, kind: AnswerKind) {
-        headers.insert(REASON.clone(), HeaderValue::from_static(reason.as_str()));
-        if answer::is_refusal(reason) {
-            headers.insert(SHED.clone(), HeaderValue::from_static("1"));
-        }
-        if self.code.asks_to_wait() || self.wait.is_some() {
-            let wait = self.wait.unwrap_or(Duration::from_secs(1));
-            answer::ask_to_wait(headers, kind, wait, fastrand::f64());
-        } else if kind == AnswerKind::Grpc && self.code == Code::OutcomeUnknown {
-            headers.insert(GRPC_PUSHBACK_MS.clone(), HeaderValue::from_static("-1"));
-        }
-        if let Some(error) = proxy_error(reason) {
-            headers.insert(PROXY_STATUS.clone(), HeaderValue::from_static(error));
-        }
-    }
-
-    /// The problem document.
-    fn document(&self, keys: &Keys, reason: Reason, reference: Option<String>) -> Response<Bytes> {
-        let code = self.code;
-        // What has no status of its own is an answer that was cut off, and was not begun here.
-        let of_cause = match reason.status() {
+    /// The cause's own status, where the code can have it.
+    fn status(&self, reason: Reason) -> Option<u16> {
+        // What has none is an answer that was cut off, and was not begun here.
+        let status = match reason.status() {
             0 => StatusCode::BAD_GATEWAY.as_u16(),
             status => status,
         };
-        let fits = code.statuses().contains(&of_cause);
-        let status = if fits { of_cause } else { code.status() };
-        let link = code.link(keys.settings.docs.as_deref());
-        let known = &self.known;
-        let document = Document {
-            r#type: &link,
-            title: code.title(),
-            status,
-            detail: self.why.unwrap_or_else(|| code.detail()),
-            instance: uuid(),
-            code: code.as_str(),
-            state: known.state.map(State::name),
-            operation_ref: reference,
-            first_seen: known.first_seen.filter(|at| *at > 0).map(instant),
-            observed_status: known.observed_status,
-            original_status: known.original_status,
-            retry_same_key: code.retry_same_key().as_str(),
-            new_key_safe: code.new_key_safe(),
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let length = HeaderValue::from(body.len());
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CONTENT_LENGTH, length);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(docs) = &keys.settings.docs
-            && let Ok(value) = HeaderValue::from_str(&format!("<{docs}>; rel=\"describedby\""))
-        {
-            headers.insert(LINK, value);
-        }
-        response
+        self.code.statuses().contains(&status).then_some(status)
     }
-
-    /// A gRPC answer of one header block.
-    fn status(&self, reason: Reason) -> Response<Bytes> {
-        let code = self.code;
-        let message = self.why.unwrap_or_else(|| code.title());
-        let wait = code.asks_to_wait().then(|| self.wait.unwrap_or(Duration::from_secs(1)));
-        let details = details::status(code, message, reason.as_str(), wait);
-        let mut response = Response::new(Bytes::new());
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS.clone(), HeaderValue::from(code.grpc()));
-        if let Ok(value) = HeaderValue::from_str(&answer::percent_encode(message)) {
-            headers.insert(GRPC_MESSAGE.clone(), value);
-        }
-        if let Ok(value) = HeaderValue::from_str(&details) {
-            headers.insert(GRPC_DETAILS.clone(), value);
-        }
-        response
-    }
-}
-
-/// The body of the answer (RFC 9457), with what a program needs to decide what to do next.
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: &'a str,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    instance: String,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    operation_ref: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_seen: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed_status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    original_status: Option<u16>,
-    retry_same_key: &'static str,
-    new_key_safe: bool,
 }
 
 /// The reference of the record, where the store can say it at once.
@@ -267,22 +179,6 @@ async fn reference(keys: &Keys, asked: Option<&Asked>) -> Option<String> {
 
 /// A reference is a help, and not worth a wait.
 const REFERENCE_WAIT: Duration = Duration::from_millis(20);
-
-fn uuid() -> String {
-    use crate::policy::idempotency::fresh;
-    let unix = clock::wall_now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let unix = u64::try_from(unix.as_millis()).unwrap_or_default();
-    let mut random = [0; fresh::RANDOM];
-    fastrand::fill(&mut random);
-    let text = fresh::uuid_v7(unix, random);
-    format!("urn:uuid:{}", String::from_utf8_lossy(&text))
-}
-
-/// A time of the store as RFC 3339 has it, in seconds.
-fn instant(at: Millis) -> String {
-    let at = std::time::UNIX_EPOCH + Duration::from_millis(at);
-    Rfc3339(at).to_string()
-}
 
 const fn reason_of(code: Code) -> Reason {
     match code {
@@ -306,12 +202,12 @@ const fn reason_of(code: Code) -> Reason {
 /// What failed between the proxy and the upstream (RFC 9209, 2.3).
 const fn proxy_error(reason: Reason) -> Option<&'static str> {
     Some(match reason {
-        Reason::Deadline | Reason::PerTryTimeout => "outrigger; error=http_response_timeout",
-        Reason::UpstreamCut => "outrigger; error=http_response_incomplete",
-        Reason::UpstreamReset => "outrigger; error=connection_terminated",
-        Reason::ConnectFailure => "outrigger; error=connection_refused",
-        Reason::ConnectTimeout => "outrigger; error=connection_timeout",
-        Reason::UpstreamRefused => "outrigger; error=http_request_error",
+        Reason::Deadline | Reason::PerTryTimeout => "http_response_timeout",
+        Reason::UpstreamCut => "http_response_incomplete",
+        Reason::UpstreamReset => "connection_terminated",
+        Reason::ConnectFailure => "connection_refused",
+        Reason::ConnectTimeout => "connection_timeout",
+        Reason::UpstreamRefused => "http_request_error",
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! What a crash leaves behind, at each place where it matters: the process is killed there, without
 //! a last word, and another one opens the same file.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::child::{Child, post};
@@ -19,21 +20,26 @@ fn text(service: &Service, file: &tempfile::TempDir, more: &str) -> String {
     )
 }
 
-/// The same request again, to a process that may still be opening its file.
-async fn again(child: &Child) -> String {
+/// Sends the request, to a process that may still be opening its file.
+async fn send(socket: &Path) -> String {
     loop {
-        let answer = post(&child.socket(), "k", "x").await;
+        let answer = post(socket, "k", "x").await;
         if !answer.contains("store-unavailable") {
             return answer;
         }
     }
 }
 
+/// Sends the same request again.
+async fn again(child: &Child) -> String {
+    send(&child.socket()).await
+}
+
 #[tokio::test]
 async fn d21_after_the_claim_nothing_was_sent_and_nobody_knows_it() {
     let (service, file) = (Service::always(201).await, tempfile::tempdir().unwrap());
     let mut child = Child::dying_at("after_claim", &text(&service, &file, "")).await;
-    assert_eq!(post(&child.socket(), "k", "x").await, "");
+    assert_eq!(send(&child.socket()).await, "");
     assert!(!child.ended().await.success());
     assert_eq!(service.hits(), 0);
     let next = Child::start(&text(&service, &file, "")).await;
@@ -48,7 +54,7 @@ async fn while_the_upstream_is_at_work_the_outcome_is_unknown() {
     let (service, file) = (Service::start(|_| Act::Hang).await, tempfile::tempdir().unwrap());
     let mut child = Child::start(&text(&service, &file, "")).await;
     let socket = child.socket();
-    let cut = tokio::spawn(async move { post(&socket, "k", "x").await });
+    let cut = tokio::spawn(async move { send(&socket).await });
     service.reached(1).await;
     child.kill().await;
     assert_eq!(cut.await.unwrap(), "");
@@ -62,7 +68,7 @@ async fn while_the_upstream_is_at_work_the_outcome_is_unknown() {
 async fn between_the_upstreams_success_and_its_commit_the_outcome_is_unknown() {
     let (service, file) = (Service::always(201).await, tempfile::tempdir().unwrap());
     let mut child = Child::dying_at("before_commit", &text(&service, &file, "")).await;
-    assert_eq!(post(&child.socket(), "k", "x").await, "");
+    assert_eq!(send(&child.socket()).await, "");
     assert!(!child.ended().await.success());
     assert_eq!(service.hits(), 1);
     let next = Child::start(&text(&service, &file, "")).await;
@@ -76,7 +82,7 @@ async fn between_the_upstreams_success_and_its_commit_the_outcome_is_unknown() {
 async fn after_the_commit_the_answer_is_given_again() {
     let (service, file) = (Service::always(201).await, tempfile::tempdir().unwrap());
     let mut child = Child::dying_at("after_commit", &text(&service, &file, "")).await;
-    assert_eq!(post(&child.socket(), "k", "x").await, "");
+    assert_eq!(send(&child.socket()).await, "");
     assert!(!child.ended().await.success());
     let next = Child::start(&text(&service, &file, "")).await;
     let answer = again(&next).await;
@@ -93,7 +99,7 @@ async fn d20_an_end_that_cannot_wait_leaves_the_outcome_unknown() {
     let drain = "drain: { timeout: 200ms, linger: 0s }";
     let mut child = Child::start(&text(&service, &file, drain)).await;
     let socket = child.socket();
-    let cut = tokio::spawn(async move { post(&socket, "k", "x").await });
+    let cut = tokio::spawn(async move { send(&socket).await });
     service.reached(1).await;
     child.signal("TERM");
     assert!(child.ended().await.success(), "{}", child.said());
@@ -111,7 +117,7 @@ async fn an_end_waits_for_what_goes_on_without_its_client() {
     let drain = "drain: { timeout: 20s, linger: 0s }";
     let mut child = Child::start(&text(&service, &file, drain)).await;
     let socket = child.socket();
-    let gone = tokio::spawn(async move { post(&socket, "k", "x").await });
+    let gone = tokio::spawn(async move { send(&socket).await });
     service.reached(1).await;
     gone.abort();
     child.signal("TERM");

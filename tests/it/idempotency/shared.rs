@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{ALONE, code, keyed_with, post, said};
+use super::{ALONE, code, keyed_with, post, ready, said};
 use crate::records::redis::Server;
 use crate::support::service::{Act, Service};
-use crate::support::sidecar::{Sidecar, eventually};
+use crate::support::sidecar::Sidecar;
 
 /// Three proxies of one service that share a Redis.
 async fn three(service: &Service, server: &Server, settings: &str) -> Vec<Sidecar> {
@@ -17,10 +17,7 @@ async fn three(service: &Service, server: &Server, settings: &str) -> Vec<Sideca
     let mut all = Vec::new();
     for _ in 0..3 {
         let sidecar = keyed_with(service, &settings, ALONE, &store);
-        eventually("the store is ready", async || {
-            sidecar.metric("outrigger_store_ready{store=\"s\"}") == 1.0
-        })
-        .await;
+        ready(&sidecar).await;
         all.push(sidecar);
     }
     all

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{ALONE, code, counting, keyed_with, post, said};
+use super::{ALONE, code, counting, keyed_with, post, ready, said};
 use crate::records::redis::Server;
 use crate::support::caller::Got;
 use crate::support::relay::{Relay, Rule};
@@ -25,10 +25,7 @@ async fn scene(service: Service, settings: &str) -> Scene {
     let settings = format!("store: s, scope: [none], {settings}");
     let sidecar = keyed_with(&service, &settings, ALONE, &store);
     let scene = Scene { server, relay, service, sidecar };
-    eventually("the store is ready", async || {
-        scene.sidecar.metric("outrigger_store_ready{store=\"s\"}") == 1.0
-    })
-    .await;
+    ready(&scene.sidecar).await;
     scene
 }
 
