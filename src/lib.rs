@@ -8,12 +8,14 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 8 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
-//! | 7 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
-//! | 6 | [`proxy`] | the data path: the way of a request |
-//! | 5 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
-//! | 4 | [`upstream`] | endpoints, connections, names, health |
-//! | 4 | [`records`] | what is kept of requests with an Idempotency-Key |
+//! | 9 | [`app`], [`control`], [`check`], the commands | puts all together, starts and ends it |
+//! | 8 | [`server`], [`admin`], [`watch`], [`protect`] | sockets, operator, file, shortages |
+//! | 7 | [`proxy`] | the data path: the way of a request |
+//! | 6 | [`snapshot`] | the compiled configuration: matcher, routes, circuits |
+//! | 5 | [`upstream`] | endpoints, connections, names, health |
+//! | 5 | [`records`] | what is kept of requests with an Idempotency-Key |
+//! | 4 | [`http1`], [`gate`] | HTTP/1 messages on the wire; places in use and who waits for one |
+//! | 4 | [`tls`] | certificates and keys, handshakes, who the other side is |
 //! | 3 | [`clock`], [`telemetry`], [`shared`] | time, numbers and logs, a mutex for machines |
 //! | 3 | [`failpoint`] | where a build for tests can be made to die |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
@@ -22,6 +24,8 @@
 //!
 //! # The way of a request
 //!
+//! A client's connection is one task: over HTTP/1 it reads heads strictly ([`http1`]), and lets the
+//! body be read from the socket by whoever sends it on; over HTTP/2 it is the `hyper` crate's.
 //! [`proxy::pipeline::handle`] is the file to read first, from the top down. It checks the head,
 //! finds the route ([`snapshot::matcher`]), sets the deadline, passes [`proxy::admission`], draws
 //! an upstream, and then loops: one attempt ([`proxy::attempt::run`]), then
@@ -37,7 +41,8 @@
 //! # Threads
 //!
 //! - **Workers** ([`server::thread`]), one for each CPU: a single-threaded runtime with its own
-//!   connections to clients and to upstreams. A request stays on its worker to its end.
+//!   connections to clients and to upstreams, TLS handshakes included ([`server::handshake`]). A
+//!   request stays on its worker to its end.
 //! - **Accept** ([`server::accept`]): one thread for all listeners; a new connection goes to the
 //!   worker with the fewest, and waits in the kernel while the listener is at its limit.
 //! - **Control** ([`control`]): the operator's listener, DNS, health checks, the watch over the
@@ -77,6 +82,8 @@
 //! - A trial of a circuit is never retried, and no retry goes unpaid.
 //! - An answer that has begun is never retried; one that is cut off looks cut off.
 //! - A setting that does nothing is an error, and so is a file that is half right.
+//! - An upstream under TLS is verified, and a connection is used under the settings it was opened
+//!   under alone.
 //! - No secret is printed; of headers, the log has the host and the request's identifier alone.
 
 pub mod admin;
@@ -89,6 +96,7 @@ pub mod demo;
 pub mod explain;
 pub mod failpoint;
 pub mod gate;
+pub mod http1;
 pub mod policy;
 pub mod protect;
 pub mod proxy;
@@ -97,6 +105,7 @@ pub mod server;
 pub mod shared;
 pub mod snapshot;
 pub mod telemetry;
+pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod watch;

@@ -6,6 +6,8 @@
 //! that no event tells of: behind links to other folders, on network file systems, after the folder
 //! itself was replaced, or where the system has no watch left to give.
 
+mod folders;
+
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
@@ -19,6 +21,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use crate::clock;
+
+pub use self::folders::Folders;
 
 /// From the first event to the look at the file: a change is often several events, and a file that
 /// is written in place is often whole after this.
@@ -146,12 +150,7 @@ impl Eye {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let identity = fs::metadata(folder).map(|meta| Folder {
-            device: meta.dev(),
-            inode: meta.ino(),
-            born: meta.created().ok(),
-        });
-        let result = match identity {
+        let result = match identity(folder) {
             Ok(identity) if self.watcher.as_ref().is_some_and(|(_, on)| *on == identity) => return,
             Ok(identity) => watcher(folder, wake).map(|watcher| (watcher, identity)),
             Err(error) => Err(error.to_string()),
@@ -174,9 +173,21 @@ impl Eye {
     }
 }
 
+fn identity(folder: &Path) -> std::io::Result<Folder> {
+    let meta = fs::metadata(folder)?;
+    Ok(Folder { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() })
+}
+
 fn watcher(folder: &Path, wake: &Arc<Notify>) -> Result<RecommendedWatcher, String> {
+    let mut watcher = notify::recommended_watcher(waking(wake)).map_err(|e| e.to_string())?;
+    watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
+    Ok(watcher)
+}
+
+/// What is done at an event.
+fn waking(wake: &Arc<Notify>) -> impl Fn(notify::Result<notify::Event>) + Send + use<> + 'static {
     let wake = Arc::clone(wake);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    move |event| {
         // Reading the file is an event too, and must not lead to the next reading. An error may
         // stand for lost events.
         let is_reading = matches!(
@@ -187,10 +198,7 @@ fn watcher(folder: &Path, wake: &Arc<Notify>) -> Result<RecommendedWatcher, Stri
         if !is_reading {
             wake.notify_one();
         }
-    })
-    .map_err(|error| error.to_string())?;
-    watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
-    Ok(watcher)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

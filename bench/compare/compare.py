@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--connections", type=int, default=32, help="keep-alive connections")
     parser.add_argument("--only", default=",".join(PROXIES), help="proxies, with commas between")
     parser.add_argument("--bodies", default="1KiB", help="any of 1KiB,64KiB,1MiB")
+    parser.add_argument("--tls", action="store_true", help="clients speak TLS; upstreams do not")
     parser.add_argument("--rate", type=int, default=0, help="also load at this many requests/s")
     chosen = parser.parse_args()
     chosen.only = chosen.only.split(",")
@@ -81,6 +82,32 @@ class Proxy(servers.Server):
         return kib / 1024
 
 
+def scheme(chosen):
+    return "https" if chosen.tls else "http"
+
+
+def tls(chosen, folder):
+    """What each proxy's file says of TLS, with one certificate for all of them."""
+    names = ["NGINX_TLS", "HAPROXY_TLS", "OUTRIGGER_TLS", "ENVOY_TLS"]
+    if not chosen.tls:
+        return dict(zip(names, ["", "", "null", "null"]))
+    cert, key, both = folder / "tls.crt", folder / "tls.key", folder / "tls.pem"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-days", "2"]
+    command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=localhost"]
+    command += ["-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_text(cert.read_text() + key.read_text())
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    pair = f"certificate_chain: {{ filename: {cert} }}, private_key: {{ filename: {key} }}"
+    context = f"common_tls_context: {{ tls_certificates: [{{ {pair} }}] }}"
+    return dict(zip(names, [
+        f" ssl; ssl_certificate {cert}; ssl_certificate_key {key}",
+        f" ssl crt {both}",
+        f"{{ cert: {cert}, key: {key} }}",
+        f'{{ name: envoy.transport_sockets.tls, typed_config: {{ "@type": {kind}, {context} }} }}',
+    ]))
+
+
 def seconds(text):
     """wrk writes 850.00us, 1.23ms, 1.20s or 1.00m."""
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
@@ -90,7 +117,7 @@ def seconds(text):
 def closed_loop(chosen, core, port, size, duration):
     """Requests, requests per second, p50 and p99 in seconds."""
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{chosen.connections}", "--latency"]
-    command += [f"-d{max(1, round(duration))}s", f"http://127.0.0.1:{port}/{size}"]
+    command += [f"-d{max(1, round(duration))}s", f"{scheme(chosen)}://127.0.0.1:{port}/{size}"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"compare: requests failed\n{text}")
@@ -111,7 +138,7 @@ def open_loop(chosen, core, port, size, folder):
         log.unlink(missing_ok=True)
         command = ["taskset", "-c", str(core), "h2load", "--h1", "-c1", f"-D{duration}"]
         command += [f"--log-file={log}", f"--rps={chosen.rate / SENDERS}"]
-        command.append(f"http://127.0.0.1:{port}/{size}")
+        command.append(f"{scheme(chosen)}://127.0.0.1:{port}/{size}")
         senders.append((log, subprocess.Popen(command, stdout=subprocess.DEVNULL)))
     rows = []
     for log, sender in senders:
@@ -138,7 +165,7 @@ def measure(chosen, name, body, folder, values):
     port = servers.free_port()
     values = values | {"PORT": port, "ADMIN": servers.free_port()}
     command = servers.command_of(name, configure(folder, name, values))
-    ready, size, found = servers.answers(port, "/1024", 1024), SIZES[body], {}
+    ready, size, found = servers.answers(port, "/1024", 1024, scheme(chosen)), SIZES[body], {}
     with open(folder / f"{name}.out", "w") as log, Proxy(command, proxy_core, ready, log) as proxy:
         closed_loop(chosen, load_core, port, size, 1)
         before = proxy.cpu()
@@ -162,7 +189,8 @@ def table(chosen, body, runs):
     columns.append(("MiB", "memory", ".1f"))
     beside = [name for name in ("nginx", "haproxy", "envoy") if name in chosen.only]
     heads = [head for head, _, _ in columns] + [f"CPU / {name}" for name in beside]
-    print(f"\n| {body} answers | " + " | ".join(heads) + " |")
+    over = " over TLS" if chosen.tls else ""
+    print(f"\n| {body} answers{over} | " + " | ".join(heads) + " |")
     print("|---" + "|---:" * len(heads) + "|")
     for name in chosen.only:
         cells = [format(statistics.median(run[key] for run in runs[name]), form)
@@ -188,7 +216,7 @@ def main():
         # nginx started by root serves as another user, who must reach the bodies.
         folder.chmod(0o755)
         port = servers.free_port()
-        values = {"DIR": folder, "BACKEND": port, "KIB": "x" * 1024}
+        values = {"DIR": folder, "BACKEND": port, "KIB": "x" * 1024} | tls(chosen, folder)
         command = servers.command_of("nginx", configure(folder, "backend", values))
         ready = servers.answers(port, "/1024", 1024)
         with open(folder / "backend.out", "w") as log, \

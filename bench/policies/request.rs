@@ -1,6 +1,7 @@
 //! Everything that the policies do for one request that is admitted and answered at once, with the
 //! locks, counters and metrics that the proxy has around them, and the clock readings.
 
+use outrigger::records::registry::Registry;
 use std::hint::black_box;
 
 use criterion::Criterion;
@@ -25,7 +26,7 @@ fn snapshot(rate_limit: &str) -> Snapshot {
          routes: [{{ name: r, upstream: u, {rate_limit} }}]"
     );
     let loaded = config::read(&text, &ProcessEnvironment).expect("a configuration");
-    Snapshot::compile(loaded, None, &Metrics::new(&[])).expect("a snapshot")
+    Snapshot::compile(loaded, None, &Metrics::new(&[]), &Registry::default()).expect("a snapshot")
 }
 
 pub(crate) fn benches(c: &mut Criterion) {

@@ -1,5 +1,6 @@
 //! Finding a route among many, and reading and compiling many.
 
+use outrigger::records::registry::Registry;
 use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Duration;
@@ -43,7 +44,10 @@ pub(crate) fn benches(c: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     group.bench_function("config::read, 10000 routes", |b| b.iter(|| read(&text)));
     group.bench_function("Matcher::compile, 10000 routes", |b| b.iter(|| matcher(&loaded)));
-    let compile = |loaded| Snapshot::compile(loaded, None, &Metrics::new(&[])).expect("a snapshot");
+    let compile = |loaded| {
+        Snapshot::compile(loaded, None, &Metrics::new(&[]), &Registry::default())
+            .expect("a snapshot")
+    };
     group.bench_function("Snapshot::compile, 10000 routes", |b| {
         b.iter_batched(|| loaded.clone(), compile, BatchSize::PerIteration);
     });
@@ -51,9 +55,11 @@ pub(crate) fn benches(c: &mut Criterion) {
         b.iter_with_large_drop(|| compile(read(&text)));
     });
     let metrics = Metrics::new(&[]);
-    let first = Snapshot::compile(loaded.clone(), None, &metrics).expect("a snapshot");
+    let first = Snapshot::compile(loaded.clone(), None, &metrics, &Registry::default())
+        .expect("a snapshot");
     group.bench_function("reload, 10000 routes that are known", |b| {
-        let reload = || Snapshot::compile(read(&text), Some(&first), &metrics);
+        let reload =
+            || Snapshot::compile(read(&text), Some(&first), &metrics, &Registry::default());
         b.iter_with_large_drop(|| reload().expect("a snapshot"));
     });
     group.finish();

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config;
 use crate::explain::{Asked, explain};
 use crate::policy::Mode;
+use crate::proxy::body::KEPT_MAX;
 use crate::proxy::{Live, Proxy};
 use crate::snapshot::route::Route;
 use crate::telemetry::metrics::CONTENT_TYPE;
@@ -29,6 +30,7 @@ enum Call<'a> {
     Upstreams,
     Breakers,
     Protection,
+    Tls,
     Explain,
     Reload,
     Breaker(Change<'a>),
@@ -54,6 +56,7 @@ const INDEX: &[(&str, &str)] = &[
     ("GET /upstreams", "upstreams and their endpoints"),
     ("GET /breakers", "every breaker"),
     ("GET /protection", "how short the proxy itself is of memory, files or time"),
+    ("GET /tls", "certificates in use, how long they are good, and files that are refused"),
     ("GET /explain?method=&url=&header=&listener=", "what would happen to a request"),
     ("POST /reload", "read the file again (token)"),
     ("POST /breakers/{route}/{upstream}/isolate", "hold a breaker open (token)"),
@@ -79,6 +82,7 @@ impl<'a> Call<'a> {
             "/upstreams" => Self::Upstreams,
             "/breakers" => Self::Breakers,
             "/protection" => Self::Protection,
+            "/tls" => Self::Tls,
             "/explain" => Self::Explain,
             "/reload" => Self::Reload,
             _ => Self::Breaker(Change::of(path)?),
@@ -156,7 +160,8 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
     match call {
         Call::Index => index(head),
         Call::Metrics => {
-            gauges::refresh(snapshot, &proxy.stores, now);
+            gauges::refresh(snapshot, proxy, now);
+            proxy.metrics.kept_bodies(proxy.kept.get(), KEPT_MAX);
             Answer::text(CONTENT_TYPE, proxy.metrics.render())
         }
         Call::Alive => Answer::text(PLAIN, "alive\n".to_owned()),
@@ -186,6 +191,7 @@ fn look(proxy: &Proxy, live: &Live, head: &Parts, call: Call<'_>) -> Answer {
             answer::json(200, &all.collect::<Vec<_>>())
         }
         Call::Protection => answer::json(200, &view::protection(proxy)),
+        Call::Tls => answer::json(200, &view::tls(snapshot, clock::wall_now())),
         Call::Explain => explain_request(live, head),
         Call::Reload | Call::Breaker(_) => answer::not_allowed("POST"),
     }

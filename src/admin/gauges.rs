@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::records::registry::Registry;
+use crate::clock;
+use crate::proxy::Proxy;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 
 /// Sets every gauge that nothing else keeps.
-pub(super) fn refresh(snapshot: &Snapshot, stores: &Registry, now: Instant) {
-    stores.measure();
+pub(super) fn refresh(snapshot: &Snapshot, proxy: &Proxy, now: Instant) {
+    proxy.stores.measure();
+    snapshot.measure_tls(&proxy.metrics, clock::wall_now());
     for route in &snapshot.routes {
         for (_, circuit) in route.circuits() {
             circuit.measure(&route.settings.circuit_breaker, now);

@@ -1,7 +1,7 @@
 //! What the operator sees of the state, as JSON. The only types that describe state to the outside;
 //! lengths of time are seconds, their names say so.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,6 +14,8 @@ use crate::proxy::{Proxy, Reloaded};
 use crate::snapshot::Snapshot;
 use crate::snapshot::importance::Importance;
 use crate::snapshot::route::{Route, Target};
+use crate::snapshot::tls::Standing;
+use crate::tls::files::Shown;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint as Known;
 
@@ -236,6 +238,46 @@ pub(super) fn protection(proxy: &Proxy) -> ProtectionView {
     ProtectionView { resources, refused_tiers: refused(highest, tiers), tiers }
 }
 
+/// TLS of a listener or an upstream.
+#[derive(Serialize)]
+pub(super) struct TlsView {
+    side: &'static str,
+    name: String,
+    certificates: Vec<CertificateView>,
+    /// Why the files that are there now are not in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+/// A certificate in use.
+#[derive(Serialize)]
+struct CertificateView {
+    file: String,
+    names: Vec<String>,
+    /// Unix time.
+    not_after: i64,
+    expires_in_seconds: i64,
+}
+
+/// TLS, wherever it is spoken.
+pub(super) fn tls(snapshot: &Snapshot, now: SystemTime) -> Vec<TlsView> {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let certificate = |Shown { file, names, not_after }: Shown| CertificateView {
+        file: file.display().to_string(),
+        names,
+        not_after,
+        expires_in_seconds: not_after.saturating_sub(now),
+    };
+    let view = |Standing { side, name, certificates, problem }| TlsView {
+        side,
+        name,
+        certificates: certificates.into_iter().map(certificate).collect(),
+        refused: problem,
+    };
+    snapshot.tls().into_iter().map(view).collect()
+}
+
 /// Every upstream, by name.
 pub(super) fn upstreams(snapshot: &Snapshot, now: Instant) -> Vec<UpstreamView> {
     let view = |upstream| upstream_view(upstream, &snapshot.importance, now);
@@ -243,7 +285,7 @@ pub(super) fn upstreams(snapshot: &Snapshot, now: Instant) -> Vec<UpstreamView> 
 }
 
 fn upstream_view(upstream: &Upstream, importance: &Importance, now: Instant) -> UpstreamView {
-    let Upstream { name, settings, state } = upstream;
+    let Upstream { name, settings, state, .. } = upstream;
     let balance = upstream.budget(now);
     let retries = |millis: u64| millis as f64 / 1000.0;
     let set = state.endpoints.load();

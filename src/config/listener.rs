@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Later;
+use super::tls::ListenerTls;
 use crate::units::{ByteSize, Period, text_value};
 
 /// One address on which requests come in.
@@ -32,7 +33,7 @@ pub struct Listener {
     pub proxy_protocol: LaterSwitch,
     /// Serve TLS.
     #[serde(default)]
-    pub tls: Later,
+    pub tls: Option<ListenerTls>,
     /// Whether `x-outrigger-*` and deadline headers from this side are believed.
     #[serde(default)]
     pub trust: Trust,

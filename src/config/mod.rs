@@ -27,6 +27,7 @@ pub mod telemetry;
 mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tls;
 pub mod tree;
 pub mod upstream;
 pub mod validate;

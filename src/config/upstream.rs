@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Later;
+use super::tls::UpstreamTls;
 use crate::policy::{concurrency, ejection, health_check, load_balancing, retry_budget};
 use crate::units::Period;
 
@@ -18,7 +18,7 @@ pub struct Upstream {
     /// What is spoken to the endpoints.
     pub protocol: Protocol,
     /// Speak TLS to the endpoints.
-    pub tls: Later,
+    pub tls: Option<UpstreamTls>,
     /// Connections.
     pub pool: Pool,
     /// The choice among the endpoints.
@@ -43,7 +43,7 @@ impl Default for Upstream {
             endpoints: Vec::new(),
             dns: None,
             protocol: Protocol::Http1,
-            tls: Later,
+            tls: None,
             pool: Pool::default(),
             load_balancing: load_balancing::Settings::default(),
             zone: None,
@@ -175,7 +175,7 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-    /// What the endpoint offers; in the clear, HTTP/1.1.
+    /// What the endpoint chooses in the TLS handshake; in the clear, HTTP/1.1.
     Auto,
 }
 

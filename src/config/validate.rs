@@ -11,6 +11,7 @@ mod policy;
 mod priority;
 mod route;
 mod store;
+mod tls;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

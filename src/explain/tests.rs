@@ -4,6 +4,7 @@ use super::*;
 use crate::clock;
 use crate::config::{self, Environment};
 use crate::policy::retry::Suppressed;
+use crate::records::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 
 /// Has one variable and no files.
@@ -61,7 +62,7 @@ routes:
 
 fn snapshot() -> Snapshot {
     let loaded = config::read(FILE, &OneVariable).unwrap();
-    Snapshot::compile(loaded, None, &Metrics::new(Suppressed::NAMES)).unwrap()
+    Snapshot::compile(loaded, None, &Metrics::new(Suppressed::NAMES), &Registry::default()).unwrap()
 }
 
 fn asked(method: &str, url: &str) -> Asked {

@@ -2,8 +2,9 @@
 //!
 //! Not a cache that saves requests: every request goes to the upstream, and what is kept here
 //! stands in only when no good answer comes back (`stale-if-error`, RFC 5861, 4, for connect errors
-//! and our own refusals too). Three machines: [`directives`] reads `Cache-Control`, [`freshness`]
-//! says whether an answer may be kept and used (RFC 9111, 3 and 4), and [`store`] keeps answers by
+//! and our own refusals too). The machines: [`directives`] reads `Cache-Control`, [`freshness`]
+//! says whether an answer may be kept and used (RFC 9111, 3 and 4), [`validators`] whether a 304
+//! speaks of it, [`reference`] which URI a field of an answer names, and [`store`] keeps answers by
 //! URI and `Vary` within a bound of bytes. What an answer is made of is its caller's.
 
 use schemars::JsonSchema;
@@ -13,9 +14,11 @@ use crate::units::{ByteSize, Period};
 
 pub mod directives;
 pub mod freshness;
+pub mod reference;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod validators;
 
 /// Which good answers are kept, how many of them, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

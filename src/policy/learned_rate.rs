@@ -9,10 +9,13 @@
 //!   `Retry-After`) or by what it advertises;
 //! - a throttle cuts the rate to 0.7 of the *ceiling*, the rate that is thought to be allowed, and
 //!   the curve brings it back there within seconds, slower the nearer it is;
-//! - throttles may be half a per cent of the answers. At the ceiling the rate stays until that has
-//!   paid for another probe, and then climbs along the curve's other half, stretched: a few per
-//!   cent in the first ten seconds, tenfold within a minute if nobody minds. A probe that fails
-//!   leaves the ceiling nearly where it was;
+//! - throttles may be half a per cent of the answers, and pauses two per cent of the time. At the
+//!   ceiling the rate stays until that has paid for another probe, and then climbs along the
+//!   curve's other half, stretched: a few per cent in the first ten seconds, tenfold within minutes
+//!   if nobody minds. A probe that fails moves the ceiling most of the way to the rate that it came
+//!   to; one that got far is followed by another the sooner;
+//! - a throttle soon after a pause means that the ceiling is not known any more, and it is sought
+//!   anew;
 //! - a third party that accepts nothing any more counts by a window that is used up. It is asked
 //!   now and then, and what it accepted over the whole window is the ceiling;
 //! - `Retry-After` stops everything, for [`PAUSE_MAX`] at most;
@@ -21,12 +24,13 @@
 //!
 //! Requests take a token each, further attempts too. A request that finds none may wait in a line,
 //! in order of arrival; whoever leaves it leaves nothing behind. The machine tells each how long to
-//! wait, and is asked again then, for the rate may have changed meanwhile.
+//! wait, and is asked again before that is over, for the rate may have changed meanwhile: what
+//! leaves the line leaves it evenly, so that a third party need not allow for bursts.
 //!
-//! A third party that allows 50 a second is so kept at 45 to 50 with less than one throttle in a
+//! A third party that allows 50 a second is so kept at 46 to 50 with less than one throttle in a
 //! hundred, by bucket or by window, from the first minute on. Several proxies before one third
-//! party find shares of its limit that add up to it. One that allows no burst at all, not even two
-//! requests that the network has moved together, is kept to less than it allows.
+//! party find shares of its limit that add up to it. One that allows no more of a burst than the
+//! network makes of evenly sent requests is kept to less than it allows.
 //!
 //! Not here: what counts as a throttle, reading header fields, sleeping.
 

@@ -130,12 +130,12 @@ pub fn local(
     answer
 }
 
-/// The answer to a client whose request's head did not come in time, as bytes of HTTP/1.1: nobody
-/// else is there to write it, since there is no request to answer.
+/// The answer to a client whose bytes never became a request, as bytes of HTTP/1.1: nobody else is
+/// there to write it.
 #[must_use]
-pub fn raw_request_timeout() -> Vec<u8> {
-    let detail = Detail { close: true, ..Detail::default() };
-    let answer = local(Reason::RequestTimeout, AnswerKind::Http, &detail, 0.0);
+pub fn raw(reason: Reason, detail: Option<&str>) -> Vec<u8> {
+    let detail = Detail { close: true, detail, ..Detail::default() };
+    let answer = local(reason, AnswerKind::Http, &detail, 0.0);
     let status = answer.status();
     let mut raw = format!("HTTP/1.1 {status}\r\n").into_bytes();
     for (name, value) in answer.headers() {
@@ -253,6 +253,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::Deadline
         | Reason::BodyDeadline => DEADLINE_EXCEEDED,
         Reason::ConnectFailure
+        | Reason::TlsFailure
         | Reason::UpstreamRefused
         | Reason::UpstreamReset
         | Reason::CircuitOpen

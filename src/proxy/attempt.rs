@@ -1,5 +1,6 @@
 //! One attempt: leave of the circuit, an endpoint, the send, and the classification of its end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
+use crate::upstream::error::Cause;
 use crate::upstream::message::OwnFields;
 use crate::upstream::pool::Lease;
 
@@ -209,10 +211,10 @@ pub async fn send(
     outbound: &Outbound,
 ) -> Ended {
     let Prepared { underway, endpoint, own, connect_by, end } = prepared;
-    // Nothing is bound to a name before its await: the future would hold it twice.
     let by = end.unwrap_or(*connect_by + NEVER);
     let (pools, message) = (&worker.pools, outbound.message(own));
-    match clock::until(by, pools.send(underway.upstream, endpoint, message, *connect_by)).await {
+    let sending = pin!(pools.send(underway.upstream, endpoint, message, *connect_by));
+    match worker.timers.until(by, sending).await {
         Ok(Ok((response, lease))) => Ended::Answered(response, lease),
         Ok(Err(error)) => Ended::Failed(error),
         Err(_) => Ended::TimedOut { deadline: *end == deadline },
@@ -328,7 +330,10 @@ fn classify(
             } else {
                 outbound.body_failure().map(Refusal::from)
             };
-            let reason = reason_of(error.end);
+            let reason = match &error.cause {
+                Cause::Tls(_) => Reason::TlsFailure,
+                _ => reason_of(error.end),
+            };
             tracing::debug!(end = ?error.end, cause = %error.cause, "attempt failed");
             Classified { tried: failed(outcome(error.end, error.unsent), reason), ours }
         }

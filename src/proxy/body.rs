@@ -3,10 +3,12 @@
 
 use crate::upstream::answer;
 
+mod client;
 mod kept;
 mod request;
 mod response;
 
+pub use self::client::ClientBody;
 pub use self::kept::{KEPT_MAX, KeptBytes};
 pub use self::request::{Bounds, Failure, RequestBody, RequestSource};
 pub use self::response::{Body, Exchange, Whole};

@@ -12,7 +12,7 @@ use http::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, DATE, EXPIRES,
     IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 
 use super::context::Context;
 use super::headers::framing;
@@ -25,8 +25,13 @@ use crate::policy::cache::freshness::{Arrival, Exchange, Times, Use, storable};
 use crate::policy::cache::store::{Selecting, Value};
 use crate::snapshot::cache::{Kept, RouteCache};
 use crate::snapshot::flights::{Landing, Leader};
-use crate::snapshot::matcher::Target as Wanted;
 use crate::snapshot::route::Route;
+
+mod confirm;
+mod invalidate;
+
+pub use self::confirm::confirm;
+pub use self::invalidate::{changes, invalidate};
 
 /// An answer that is copied while it goes to the client. Dropped, nothing is kept of it.
 pub struct Recording {
@@ -59,8 +64,15 @@ pub struct Answered<'a, B> {
 /// stays the same whichever upstream and rewriting they took.
 #[must_use]
 pub fn key(ctx: &Context) -> String {
-    let host = framing::host_of(&ctx.uri, ctx.seen.host.as_ref());
-    let target = ctx.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    key_of(framing::host_of(&ctx.uri, ctx.seen.host.as_ref()), target_of(&ctx.uri))
+}
+
+/// The path and query of a URI.
+fn target_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+}
+
+fn key_of(host: &str, target: &str) -> String {
     let mut key = String::with_capacity(host.len() + 1 + target.len());
     key.push_str(host);
     key.make_ascii_lowercase();
@@ -130,7 +142,7 @@ pub fn record<B: http_body::Body>(
         cache: Arc::clone(cache),
         key: key(ctx).into(),
         selecting,
-        times: times(ctx, headers),
+        times: times(ctx, headers, headers.get(AGE)),
         headers: copied(headers),
         version: answered.version,
         body: Vec::with_capacity(length.and_then(|l| usize::try_from(l).ok()).unwrap_or(0)),
@@ -146,23 +158,10 @@ fn selecting<B: http_body::Body>(
     answered: &Answered<'_, B>,
 ) -> Option<Selecting> {
     let (request, headers) = (answered.request, answered.response.headers());
-    let vary = || {
-        let lines = headers.get_all(VARY).iter().map(|line| line.to_str().unwrap_or("*"));
-        lines.flat_map(|line| line.split(',')).map(str::trim)
-    };
-    let own = || settings.vary.iter().map(String::as_str);
-    let exchange = Exchange {
-        get: ctx.method == Method::GET,
-        status: answered.response.status().as_u16(),
-        request: directives(request),
-        answer: directives(headers),
-        authorization: request.contains_key(AUTHORIZATION),
-        cookie: request.contains_key(COOKIE),
-        vary_cookie: vary().chain(own()).any(|name| name.eq_ignore_ascii_case("cookie")),
-        vary_any: vary().any(|name| name == "*"),
-        set_cookie: headers.contains_key(SET_COOKIE),
-        partial: headers.contains_key(CONTENT_RANGE) || answered.seen.any(Fields::EVENTS),
-    };
+    let mut exchange = exchange(settings, request, headers);
+    exchange.get = ctx.method == Method::GET;
+    exchange.status = answered.response.status().as_u16();
+    exchange.partial |= answered.seen.any(Fields::EVENTS);
     // Without a length or chunks only the connection's end ends the body, and a crash looks the
     // same. What another proxy's fallback has made is no good answer.
     let whole = answered.version == Version::HTTP_2
@@ -171,15 +170,43 @@ fn selecting<B: http_body::Body>(
     if !storable(&exchange) || !whole || headers.contains_key(&FALLBACK) {
         return None;
     }
-    Some(Selecting::of(vary().chain(own()), &|name| value_of(request, name)))
+    Some(selecting_fields(settings, request, headers))
 }
 
-fn times(ctx: &Context, headers: &HeaderMap) -> Times {
+/// What two heads say of whether an answer may be kept, if it is a 200 to a GET.
+fn exchange(settings: &Settings, request: &HeaderMap, headers: &HeaderMap) -> Exchange {
+    Exchange {
+        get: true,
+        status: 200,
+        request: directives(request),
+        answer: directives(headers),
+        authorization: request.contains_key(AUTHORIZATION),
+        cookie: request.contains_key(COOKIE),
+        vary_cookie: vary(settings, headers).any(|name| name.eq_ignore_ascii_case("cookie")),
+        vary_any: vary(settings, headers).any(|name| name == "*"),
+        set_cookie: headers.contains_key(SET_COOKIE),
+        partial: headers.contains_key(CONTENT_RANGE),
+    }
+}
+
+fn selecting_fields(settings: &Settings, request: &HeaderMap, headers: &HeaderMap) -> Selecting {
+    Selecting::of(vary(settings, headers), &|name| value_of(request, name))
+}
+
+/// The fields by which answers differ: the answer says so, or the settings do.
+fn vary<'a>(settings: &'a Settings, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(VARY).iter().map(|line| line.to_str().unwrap_or("*"));
+    let own = settings.vary.iter().map(String::as_str);
+    lines.flat_map(|line| line.split(',')).map(str::trim).chain(own)
+}
+
+/// The times of an answer with these fields that came with this age.
+fn times(ctx: &Context, headers: &HeaderMap, age: Option<&HeaderValue>) -> Times {
     let date = |name: HeaderName| {
         let text = headers.get(name)?.to_str().ok()?;
         httpdate::parse_http_date(text.trim()).ok()
     };
-    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
+    let age = age.and_then(|age| age.to_str().ok()?.trim().parse().ok());
     let arrival = Arrival {
         asked: ctx.start,
         received: clock::now(),
@@ -271,36 +298,4 @@ pub fn find(ctx: &Context, route: &Route, request: &HeaderMap) -> Option<(Arc<Ke
         usable @ (Use::Fresh(_) | Use::Stale(_)) => Some((kept, usable)),
         Use::Expired | Use::Unwanted => None,
     }
-}
-
-/// Forgets what an unsafe method that succeeded has made invalid: the answers of the same URI, on
-/// the route that a GET of it takes (RFC 9111, 4.4).
-pub fn invalidate(ctx: &Context, request: &HeaderMap) {
-    let live = ctx.worker.proxy.live();
-    let snapshot = &live.snapshot;
-    if !snapshot.keeps_answers {
-        return;
-    }
-    let key = key(ctx);
-    if let Some(cache) = ctx.route.as_ref().and_then(|route| route.cache.as_ref()) {
-        cache.invalidate(&key);
-    }
-    let wanted = Wanted {
-        listener: live.site(&ctx.peer.listener).map_or(0, |(index, _)| index),
-        host: framing::host_of(&ctx.uri, ctx.seen.host.as_ref()),
-        path: ctx.uri.path(),
-        query: ctx.uri.query(),
-        method: &Method::GET,
-        headers: request,
-    };
-    let read = snapshot.matcher.find(&wanted).and_then(|found| snapshot.routes.get(found.index));
-    if let Some(cache) = read.and_then(|route| route.cache.as_ref()) {
-        cache.invalidate(&key);
-    }
-}
-
-/// Whether an answer to this method tells that it changed something.
-#[must_use]
-pub fn changes(method: &Method, status: u16) -> bool {
-    !method.is_safe() && matches!(status, 200..=399)
 }

@@ -161,9 +161,9 @@ impl Copy {
     async fn run(self, pools: Rc<Pools<RequestBody>>) {
         let Self { method, uri, headers, own, body, upstream, endpoint, .. } = self;
         let (in_flight, mut place) = (self.in_flight, self.place);
-        let idle_max = None;
         let (method, uri, headers, own) = (&method, &uri, &headers, &own);
-        let message = Message { method, uri, headers, own, body, idle_max };
+        let (idle_max, informed) = (None, None);
+        let message = Message { method, uri, headers, own, body, idle_max, informed };
         let sending = pools.send(&upstream, &endpoint, message, self.connect_by);
         let (end, unsent, answer) = match clock::until(self.end, sending).await {
             Ok(Ok((response, lease))) => {

@@ -219,7 +219,7 @@ impl Proxy {
         Ok(reloaded)
     }
 
-    /// Reads the file again and puts it in force.
+    /// Reads the file again, and those of TLS, and puts them in force.
     ///
     /// # Errors
     /// As [`Proxy::reload`], and when there is no file or it cannot be read.
@@ -233,7 +233,10 @@ impl Proxy {
         let text = std::fs::read_to_string(file);
         let text =
             text.map_err(|error| unreadable(format!("cannot read {}: {error}", file.display())))?;
-        self.reload(&text)
+        let reloaded = self.reload(&text)?;
+        // Where nothing is watched, this is how changed certificates come into use as well.
+        self.live().snapshot.refresh_tls(&self.metrics);
+        Ok(reloaded)
     }
 
     fn refuse(&self, problems: Vec<Problem>) -> Vec<Problem> {

@@ -1,6 +1,7 @@
 //! The request as it goes to the upstream: made once, sent once or more.
 
 use std::cell::{Ref, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use http_body_util::BodyExt;
 
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
+use super::peer::Peer;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::message::{Message, OwnFields};
+use crate::upstream::message::{Informed, Message, OwnFields};
 
 /// The most attempts of a request, and so endpoints to remember; the configuration allows no more.
 const TRIED_MAX: usize = 10;
@@ -25,6 +27,8 @@ pub struct Outbound {
     source: Option<RequestSource>,
     /// For how long a connection may have been idle that it is sent on.
     idle_max: Option<Duration>,
+    /// The client, if it can be told of interim answers.
+    informed: Option<Rc<Peer>>,
     /// Behind a cell, since two attempts of one request may be under way.
     tried: RefCell<Tried>,
 }
@@ -63,8 +67,10 @@ impl Outbound {
         uri: Uri,
         headers: HeaderMap,
         source: Option<RequestSource>,
+        informed: Option<Rc<Peer>>,
     ) -> Self {
-        Self { method, uri, headers, source, idle_max: None, tried: RefCell::default() }
+        let (idle_max, tried) = (None, RefCell::default());
+        Self { method, uri, headers, source, idle_max, informed, tried }
     }
 
     /// The header fields.
@@ -148,7 +154,8 @@ impl Outbound {
     pub fn message<'a>(&'a self, own: &'a OwnFields) -> Message<'a, RequestBody> {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
         let Self { method, uri, headers, idle_max, .. } = self;
-        Message { method, uri, headers, own, body, idle_max: *idle_max }
+        let informed = self.informed.as_deref().map(|peer| peer as &dyn Informed);
+        Message { method, uri, headers, own, body, idle_max: *idle_max, informed }
     }
 
     /// Whether the body, if there is one, can be sent once more.

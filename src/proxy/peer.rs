@@ -1,6 +1,6 @@
 //! The connection that a request came on.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,11 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, Response, StatusCode};
 use tokio::sync::Notify;
 
 use super::headers::forward::Client;
+use super::headers::hop;
+use super::headers::seen::Seen;
 use crate::config::listener::Limits;
 use crate::telemetry::metrics::ListenerMetrics;
+use crate::tls::Identity;
+use crate::upstream::message::Informed;
 
 /// The other end of a client's connection.
 pub struct Peer {
@@ -26,16 +31,20 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The client's address without its port, or `unix`: what is limited and hashed on.
     pub text: Box<str>,
-    /// The name in the client's verified certificate, if it has shown one.
-    pub name: Option<Box<str>>,
     /// What happens on the connection now.
     pub activity: Activity,
     header_timeout: Duration,
     idle_timeout: Duration,
     max_requests: u64,
+    /// There once a TLS handshake is done; on the heap, for most connections have none.
+    secure: OnceCell<Box<Option<Identity>>>,
     verdict: Cell<Verdict>,
     waker: RefCell<Option<Waker>>,
+    told: RefCell<Option<Box<Tell>>>,
 }
+
+/// Writes an interim answer to the client.
+pub type Tell = dyn Fn(StatusCode, &HeaderMap);
 
 /// What the watch over a connection wants of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +75,35 @@ impl Peer {
             client: Client::new(address.map(|address| address.ip())),
             address,
             text: address.map_or_else(|| "unix".into(), |a| a.ip().to_string().into()),
-            name: None,
             activity: Activity::new(now),
             header_timeout: *limits.header_timeout,
             idle_timeout: *limits.idle_timeout,
             max_requests: limits.max_requests_per_connection.unwrap_or(u64::MAX),
+            secure: OnceCell::new(),
             verdict: Cell::new(Verdict::Stay),
             waker: RefCell::new(None),
+            told: RefCell::new(None),
         })
+    }
+
+    /// A TLS handshake is done, with this client if it has proved who it is. From now on the
+    /// connection waits for its first request.
+    pub fn secured(&self, identity: Option<Identity>, now: Instant) {
+        // There is one handshake to a connection, so this is never set already.
+        let _ = self.secure.set(Box::new(identity));
+        self.activity.idle_since.set(now);
+    }
+
+    /// Whether the connection is under TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure.get().is_some()
+    }
+
+    /// Who the client has proved to be by a certificate of its own.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.secure.get()?.as_ref().as_ref()
     }
 
     /// What the watch wants; the task that asks is woken when that changes.
@@ -98,6 +128,11 @@ impl Peer {
     #[must_use]
     pub fn closing(&self) -> bool {
         self.verdict.get() == Verdict::Close
+    }
+
+    /// Says how the client is told of interim answers, on a connection that can carry them.
+    pub fn tell_by(&self, tell: Box<Tell>) {
+        *self.told.borrow_mut() = Some(tell);
     }
 
     /// Wants something of the connection.
@@ -130,6 +165,24 @@ impl Peer {
                 self.want(Verdict::Close);
             }
             _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("text", &self.text).finish_non_exhaustive()
+    }
+}
+
+impl Informed for Peer {
+    fn interim(&self, answer: Response<()>) {
+        if let Some(tell) = &*self.told.borrow() {
+            let (parts, ()) = answer.into_parts();
+            let mut headers = parts.headers;
+            let seen = Seen::of(&headers).fields;
+            hop::strip_hop_by_hop(&mut headers, seen);
+            tell(parts.status, &headers);
         }
     }
 }

@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
-use hyper::body::Incoming;
 
 use super::Live;
 use super::admission::{self, Held};
 use super::attempt::{self, Answer, Tried, Way};
-use super::body::{Body, Bounds, Exchange, RequestSource};
+use super::body::{Body, Bounds, ClientBody, Exchange, RequestSource};
 use super::cache;
 use super::coalesce;
 use super::context::Context;
@@ -43,11 +43,15 @@ use crate::telemetry::reason::Reason;
 
 /// Serves one request. What can be decided at once is decided before the future is made, which so
 /// holds one box and stays small.
-pub fn handle(
+pub fn handle<B>(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    request: Request<B>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    let request = request.map(ClientBody::of);
     let mut ctx = Context::begin(worker, peer, &request);
     // The route and the listener's site are all that is held on to: the rest may be replaced
     // meanwhile.
@@ -76,7 +80,7 @@ pub(super) struct Journey {
 fn admit(
     live: &Live,
     ctx: &mut Context,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> Result<Box<Journey>, Box<Refusal>> {
     let (mut parts, body) = request.into_parts();
     let snapshot = &live.snapshot;
@@ -98,7 +102,7 @@ fn admit(
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
     admission::protect(ctx, &route)?;
-    admission::body_size(http_body::Body::size_hint(&body).exact(), site.bounds.max_bytes)?;
+    admission::body_size(body.length(), site.bounds.max_bytes)?;
     let turn = admission::rate_limit(ctx, &route, &parts.headers)?;
     let target = route.choose_target(fastrand::f64);
     ctx.target = Some(target);
@@ -355,7 +359,7 @@ fn prepare(
     site: &Site,
     matched: &Matched<'_>,
     parts: request::Parts,
-    body: Incoming,
+    body: ClientBody,
 ) -> Result<Outbound, Refusal> {
     let request::Parts { method, uri, mut headers, version, .. } = parts;
     let route = matched.route;
@@ -375,14 +379,16 @@ fn prepare(
         // body.
         headers.remove(http::header::EXPECT);
     }
-    site.forwarding.request(&mut headers, &ctx.peer.client, false, version);
+    site.forwarding.request(&mut headers, &ctx.peer.client, ctx.peer.is_secure(), version);
     let uri = target_of(matched, uri, &mut headers)?;
     if let Some(tier) = &route.tier {
         headers.insert(route.importance.header(), tier.name().clone());
     }
     route.request_ops.apply(&mut headers);
     idempotency::mark(ctx, route, &mut headers);
-    Ok(Outbound::new(method, uri, headers, source))
+    // Older clients do not know interim answers (RFC 9110, 15.2).
+    let informed = (version == Version::HTTP_11).then(|| Rc::clone(&ctx.peer));
+    Ok(Outbound::new(method, uri, headers, source, informed))
 }
 
 /// The target for the upstream, and `Host` as the route says.
@@ -417,11 +423,12 @@ pub(super) fn reply(
     *response.version_mut() = Version::HTTP_11;
     hop::strip_hop_by_hop(response.headers_mut(), fields);
     if cache::changes(&ctx.method, response.status().as_u16()) {
-        cache::invalidate(&ctx, outbound.headers());
+        cache::invalidate(&ctx, outbound.headers(), response.headers());
     }
     let recording = route.cache.as_ref().and_then(|_| {
         let request = outbound.headers();
         let answered = cache::Answered { request, response: &response, seen: fields, version };
+        cache::confirm(&ctx, &route, &answered);
         cache::record(&ctx, &route, &answered, leader)
     });
     dress(&ctx, &route, response.headers_mut(), version);

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use super::Proxy;
 use super::body::RequestBody;
+use crate::clock::{self, Timers};
+use crate::http1::Stock;
 use crate::policy::protection::{Pressure, Resource};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::upstream::pool::Pools;
@@ -23,6 +25,10 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// Exchanges that go on whether their clients are there or not.
     pub aside: Rc<Aside>,
+    /// What its connections share.
+    pub stock: Rc<Stock>,
+    /// The timers of its attempts.
+    pub timers: Timers,
     lateness: RefCell<Pressure>,
 }
 
@@ -63,13 +69,22 @@ impl Worker {
     /// A worker without connections.
     #[must_use]
     pub fn new(proxy: Arc<Proxy>, metrics: Arc<WorkerMetrics>) -> Self {
-        Self {
+        let worker = Self {
             proxy,
             pools: Rc::default(),
             metrics,
             aside: Rc::default(),
+            stock: Rc::default(),
+            timers: Timers::default(),
             lateness: RefCell::default(),
-        }
+        };
+        worker.tell_date();
+        worker
+    }
+
+    /// Tells the connections the date.
+    pub fn tell_date(&self) {
+        self.stock.set_date(&httpdate::fmt_http_date(clock::wall_now()));
     }
 
     /// Learns how late the thread's last timer fired.

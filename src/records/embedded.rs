@@ -81,6 +81,8 @@ struct Inside {
     opened: RwLock<Option<Opened>>,
     /// The number of this process's last opening.
     epoch: AtomicU64,
+    /// How far the time of earlier openings has come.
+    past: AtomicU64,
     usage: Arc<Shared<Usage>>,
     dropped: Arc<Dropped>,
     reserve: Arc<Reserve>,
@@ -120,6 +122,7 @@ impl Embedded {
             ))),
             opened: RwLock::new(None),
             epoch: AtomicU64::new(0),
+            past: AtomicU64::new(0),
             usage: Arc::new(Shared::new(Usage::new(opened::limits(settings)))),
             dropped: Arc::default(),
             reserve: Arc::new(Reserve::beside(&settings.path, reserve)),
@@ -209,6 +212,7 @@ impl Inside {
             dropped: &self.dropped,
             reserve: &self.reserve,
             before: self.epoch.load(Ordering::Relaxed),
+            past: self.past.load(Ordering::Relaxed),
         };
         let opened = opened::open(&self.settings, &around)?;
         let (epoch, phase) = (opened.epoch, Phase::Yes(opened.birth, opened.time));
@@ -224,7 +228,13 @@ impl Inside {
     fn shut(&self, cause: Cause) -> bool {
         let is_new = {
             let mut phase = self.phase.lock();
-            let is_new = !matches!(&*phase, Phase::No(before) if *before == cause);
+            let is_new = match &*phase {
+                Phase::No(before) => *before != cause,
+                Phase::Yes(_, time) => {
+                    self.past.fetch_max(time.now(), Ordering::Relaxed);
+                    true
+                }
+            };
             *phase = Phase::No(cause);
             is_new
         };

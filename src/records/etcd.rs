@@ -15,7 +15,8 @@
 //!
 //! - [`layout`]: what a record is in etcd, how time is read off leases, whence fences come.
 //! - [`operation`]: look, decide, write.
-//! - [`leases`], [`watches`], [`identity`]: leases shared, hints, the store's own key.
+//! - [`leases`], [`watches`], [`shares`]: leases shared, hints, the part of each principal.
+//! - [`identity`]: the store's own key.
 //! - [`cluster`], [`member`], [`grpc`], [`wire`]: the way there.
 //!
 //! Dates are by the clocks of the proxies and decide nothing here; see [`layout`].
@@ -23,7 +24,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
@@ -36,6 +37,7 @@ use self::layout::{Keys, View};
 use self::leases::Leases;
 use self::member::Member;
 use self::operation::{Manner, Operation};
+use self::shares::Shares;
 use self::watches::Watches;
 use super::{
     Birth, Cause, Common, Durability, Fault, Guarantee, Health, Kind, PAGE_MAX, Page, Reply, Seen,
@@ -57,6 +59,7 @@ mod leases;
 mod list;
 mod member;
 mod operation;
+mod shares;
 mod watches;
 mod wire;
 
@@ -94,7 +97,7 @@ struct Inner {
     held: Shared<HashMap<Rid, View>>,
     asking: Arc<Semaphore>,
     bodies_shed: AtomicU64,
-    bytes: AtomicI64,
+    shares: Arc<Shares>,
 }
 
 /// What is known of the store.
@@ -138,7 +141,7 @@ impl Etcd {
             held: Shared::default(),
             asking: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             bodies_shed: AtomicU64::new(0),
-            bytes: AtomicI64::new(0),
+            shares: Shares::new(Arc::clone(&cluster), handle.clone(), &settings.prefix),
             cluster,
             common,
         });
@@ -157,14 +160,13 @@ impl Etcd {
     }
 
     /// An operation with its bounds: how many there are, and how long it takes.
-    fn bounded<T, F, O>(&self, rid: Rid, deadline: Instant, run: F) -> Reply<T>
+    fn bounded<T, F, O>(&self, deadline: Instant, run: F) -> Reply<T>
     where
         T: 'static,
         F: FnOnce(Arc<Inner>, Instant) -> O + Send + 'static,
         O: Future<Output = Result<T, Fault>> + Send,
     {
         let inner = Arc::clone(&self.inner);
-        let _ = rid;
         Box::pin(async move {
             let Ok(_permit) = Arc::clone(&inner.asking).try_acquire_owned() else {
                 let words = format_args!("{OPERATIONS_MAX} operations are under way");
@@ -178,7 +180,7 @@ impl Etcd {
 
 impl Store for Etcd {
     fn peek(&self, rid: Rid, fingerprint: Fingerprint, deadline: Instant) -> Reply<Option<Found>> {
-        self.bounded(rid, deadline, move |inner, deadline| async move {
+        self.bounded(deadline, move |inner, deadline| async move {
             let view = Operation::new(&inner, rid, deadline)?.look().await?;
             let around =
                 Around { now: view.now, next_fence: Fence(1), epoch: None, room: Room::Free };
@@ -187,26 +189,26 @@ impl Store for Etcd {
     }
 
     fn claim(&self, rid: Rid, claim: Claim, deadline: Instant) -> Reply<Claimed> {
-        self.bounded(rid, deadline, move |inner, deadline| async move {
+        self.bounded(deadline, move |inner, deadline| async move {
             inner.claim(rid, &claim, deadline).await
         })
     }
 
     fn settle(&self, rid: Rid, settle: Settle, deadline: Instant) -> Reply<Settled> {
-        self.bounded(rid, deadline, move |inner, deadline| async move {
+        self.bounded(deadline, move |inner, deadline| async move {
             inner.settle(rid, &settle, deadline).await
         })
     }
 
     fn read(&self, rid: Rid, deadline: Instant) -> Reply<Seen> {
-        self.bounded(rid, deadline, move |inner, deadline| async move {
+        self.bounded(deadline, move |inner, deadline| async move {
             let view = Operation::new(&inner, rid, deadline)?.look().await?;
             Ok(seen(view.entry, view.now))
         })
     }
 
     fn list(&self, wanted: Wanted, deadline: Instant) -> Reply<Page> {
-        self.bounded(Rid([0; 32]), deadline, move |inner, deadline| async move {
+        self.bounded(deadline, move |inner, deadline| async move {
             list::page(&inner, &wanted, deadline).await
         })
     }
@@ -235,7 +237,7 @@ impl Store for Etcd {
         Health {
             ready: problem.is_none(),
             problem: problem.map(|cause| Fault::NotApplied(cause.clone()).to_string().into()),
-            bytes: u64::try_from(self.inner.bytes.load(Ordering::Relaxed)).unwrap_or(0),
+            bytes: self.inner.shares.in_use(),
             bodies_shed: self.inner.bodies_shed.load(Ordering::Relaxed),
             ..Health::default()
         }
@@ -249,7 +251,8 @@ impl Inner {
             Unknowns::Hold => 0,
             Unknowns::Redispatch { grace } => grace,
         };
-        let manner = Manner { claims: true, grace: Some(grace), room: Room::Free };
+        let manner =
+            Manner { claims: true, grace: Some(grace), room: self.shares.room(claim.principal) };
         let decided = operation
             .run(View::nothing(), manner, |entry, around| machine::claim(entry, claim, around))
             .await;
@@ -286,7 +289,8 @@ impl Inner {
         let decided = operation
             .run(start, manner, |entry, around| machine::settle(entry, settle, around))
             .await?;
-        if matches!(settle, Settle::Renew { .. }) && decided.view.record_at > 0 {
+        // Only what was written is as good as a claim of ours.
+        if matches!(settle, Settle::Renew { .. }) && decided.view.assumed {
             self.held.lock().insert(rid, decided.view);
         }
         Ok(decided.answer)
@@ -344,10 +348,6 @@ impl Inner {
     fn count_shed(&self) {
         self.bodies_shed.fetch_add(1, Ordering::Relaxed);
     }
-
-    fn measured(&self, bytes: i64, _quota: i64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
 }
 
 /// An entry for operators.
@@ -362,6 +362,3 @@ fn seen(entry: Entry, now: Millis) -> Seen {
     };
     Seen { entry, state, now }
 }
-
-#[cfg(test)]
-mod tests;

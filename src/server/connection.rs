@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 
+use super::http1;
 use super::stream::Watched;
 use crate::clock;
 use crate::config::listener::{Limits, Protocol};
-use crate::proxy::answer::raw_request_timeout;
+use crate::proxy::answer::raw;
 use crate::proxy::peer::{Peer, Verdict};
 use crate::proxy::pipeline;
 use crate::proxy::worker::Worker;
@@ -24,11 +25,6 @@ use crate::telemetry::reason::Reason;
 use crate::upstream::LocalExecutor;
 use crate::upstream::connect::Stream;
 
-/// What hyper may hold of a request's head beyond our own limit, so that we, and not it, refuse a
-/// head that is a little too large, with our reason.
-const HEAD_SLACK_BYTES: usize = 16 * 1024;
-/// The least that hyper takes as the size of its buffer.
-const BUFFER_MIN_BYTES: usize = 8 * 1024;
 /// The window that we offer on a stream of HTTP/2; four times this on a connection. Bounds what a
 /// slow upstream makes us hold.
 const HTTP2_WINDOW: u32 = 256 * 1024;
@@ -36,7 +32,7 @@ const HTTP2_WINDOW: u32 = 256 * 1024;
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// How long a client that was answered before it had sent all may go on sending: long enough to
 /// read its answer over a slow line, short enough to be no way to hold connections.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// Serves a connection until its end.
 pub async fn serve(
@@ -53,58 +49,16 @@ pub async fn serve(
         _ => match or_verdict(&peer, stream.is_http2()).await {
             Ok(Ok(http2)) => http2,
             Ok(Err(_)) => None,
-            Err(verdict) => return last_word(&peer, stream, verdict).await,
+            Err(verdict) => return Box::pin(last_word(&peer, stream, verdict)).await,
         },
     };
     match http2 {
-        Some(true) => serve_http2(worker, peer, stream, limits).await,
-        Some(false) => serve_http1(worker, peer, stream, limits).await,
+        // On the heap: a connection over HTTP/1 is not to keep room for it.
+        Some(true) => Box::pin(serve_http2(worker, peer, stream, limits)).await,
+        Some(false) => http1::serve(worker, peer, stream, limits).await,
         None => {}
     }
 }
-
-async fn serve_http1(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits: &Limits) {
-    let head_bytes = limits.header_bytes.as_usize().saturating_add(HEAD_SLACK_BYTES);
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(head_bytes.max(BUFFER_MIN_BYTES)).max_header_size(head_bytes);
-    if limits.headers != DEFAULT_HEADERS {
-        builder.max_headers(limits.headers);
-    }
-    let served = Rc::clone(&peer);
-    let service =
-        service_fn(move |request: Request<Incoming>| pipeline::handle(&worker, &served, request));
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    let (mut closing, mut at_rest) = (false, false);
-    let end = poll_fn(|cx| {
-        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Ok(result));
-        }
-        match peer.verdict(cx) {
-            Verdict::Stay => Poll::Pending,
-            Verdict::Close if !closing => {
-                closing = true;
-                at_rest = peer.closing() && !peer.activity.busy();
-                Pin::new(&mut connection).graceful_shutdown();
-                Pin::new(&mut connection).poll(cx).map(Ok)
-            }
-            Verdict::Close => Poll::Pending,
-            verdict => Poll::Ready(Err(verdict)),
-        }
-    });
-    let end = end.await;
-    let mut stream = connection.into_parts().io.into_inner();
-    match end {
-        Ok(Ok(())) if at_rest => return,
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => note_broken(&peer, &error),
-        Err(verdict) => return last_word(&peer, stream, verdict).await,
-    }
-    // Whether the client has closed by then or not, the connection ends.
-    let _ = clock::until(clock::now() + LINGER, stream.linger()).await;
-}
-
-/// The number of header fields for which hyper needs no allocation.
-const DEFAULT_HEADERS: usize = 100;
 
 async fn serve_http2(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, limits: &Limits) {
     let mut builder = http2::Builder::new(LocalExecutor);
@@ -154,7 +108,7 @@ async fn or_verdict<F: Future>(peer: &Peer, future: F) -> Result<F::Output, Verd
     .await
 }
 
-/// Tells a client that was too slow with its head why it is closed on.
+/// Tells a client that was too slow with its first bytes why it is closed on.
 async fn last_word(peer: &Peer, mut stream: Watched, verdict: Verdict) {
     if verdict != Verdict::HeadTimeout {
         return;
@@ -162,14 +116,14 @@ async fn last_word(peer: &Peer, mut stream: Watched, verdict: Verdict) {
     peer.metrics.reason(Reason::RequestTimeout);
     let saying = async {
         // The client may be gone already; there is nobody else to tell.
-        let _ = stream.write_all(&raw_request_timeout()).await;
+        let _ = stream.write_all(&raw(Reason::RequestTimeout, None)).await;
         stream.linger().await;
     };
     // Whether it was heard or not, the connection ends.
     let _ = clock::until(clock::now() + LAST_WORD, saying).await;
 }
 
-/// Counts a connection that ended on bytes that are not HTTP, which hyper has answered itself.
+/// Counts a connection that ended on bytes that are not HTTP/2.
 fn note_broken(peer: &Peer, error: &hyper::Error) {
     if error.is_parse_too_large() {
         peer.metrics.reason(Reason::HeadersTooLarge);

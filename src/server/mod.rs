@@ -5,5 +5,7 @@
 pub mod accept;
 pub mod connection;
 pub mod drain;
+pub mod handshake;
+mod http1;
 mod stream;
 pub mod thread;

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -43,6 +44,14 @@ impl Watched {
         // On the heap, so that every connection's task does not keep room for this rare end.
         let mut unwanted = vec![0; UNWANTED_BYTES];
         while matches!(self.stream.read(&mut unwanted).await, Ok(read) if read > 0) {}
+    }
+
+    /// Closes so that the client sees a broken connection, not the end of an answer.
+    pub(super) fn reset(self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            // Where it cannot be set, the connection ends all the same.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Reads as much as tells HTTP/2 from HTTP/1; `None` when the client has closed without a byte.

@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 
 use super::connection;
 use super::drain::{self, Phase};
+use super::handshake::Handshakes;
 use crate::clock;
 use crate::policy::protection::patience;
 use crate::proxy::Proxy;
@@ -119,6 +120,7 @@ async fn work(
     mut drain: drain::Listener,
 ) {
     let registry = Rc::new(Registry::default());
+    let handshakes = Rc::default();
     let rounds = tokio::task::spawn_local(rounds(Rc::clone(&worker), Rc::clone(&registry)));
     let mut closing = drain.clone();
     loop {
@@ -126,14 +128,14 @@ async fn work(
             biased;
             () = drain::reached(&mut closing, Phase::Closing) => break,
             accepted = queue.recv() => match accepted {
-                Some(accepted) => take(&worker, &registry, &count, accepted),
+                Some(accepted) => take(&worker, &registry, &handshakes, &count, accepted),
                 None => break,
             },
         }
     }
     // Those that were handed over before the listeners closed are served, and closed after that.
     while let Ok(accepted) = queue.try_recv() {
-        take(&worker, &registry, &count, accepted);
+        take(&worker, &registry, &handshakes, &count, accepted);
     }
     registry.close_all();
     worker.pools.clear();
@@ -147,6 +149,7 @@ async fn work(
 fn take(
     worker: &Rc<Worker>,
     registry: &Rc<Registry>,
+    handshakes: &Rc<Handshakes>,
     count: &Arc<AtomicUsize>,
     accepted: Accepted,
 ) {
@@ -170,8 +173,23 @@ fn take(
     let live = worker.proxy.live();
     let Some((_, settings)) = live.snapshot.listener(&listener) else { return };
     let (protocols, limits) = (settings.protocols.clone(), settings.limits.clone());
+    let tls = live.snapshot.servers.get(&*listener).cloned();
     let peer = Peer::new(listener, metrics, client, &limits, clock::now());
     let (worker, registered) = (Rc::clone(worker), registry.enter(&peer));
+    // A task of its own kind, so that a connection in the clear keeps no room for a handshake.
+    if let Some(tls) = tls {
+        let handshakes = Rc::clone(handshakes);
+        tokio::task::spawn_local(async move {
+            let shaken = Box::pin(handshakes.shake(&tls, &peer, stream, &protocols)).await;
+            drop((tls, handshakes));
+            if let Some((stream, protocol)) = shaken {
+                connection::serve(worker, peer, stream, &[protocol], &limits).await;
+            }
+            drop(registered);
+            drop(counted);
+        });
+        return;
+    }
     tokio::task::spawn_local(async move {
         connection::serve(worker, peer, stream, &protocols, &limits).await;
         drop(registered);
@@ -188,6 +206,7 @@ async fn rounds(worker: Rc<Worker>, registry: Rc<Registry>) {
         let due = clock::now() + ROUND;
         clock::sleep_until(due).await;
         let now = clock::now();
+        worker.tell_date();
         worker.late(now.saturating_duration_since(due), now);
         let busy = runtime.worker_total_busy_duration(0);
         worker.metrics.busy.add(busy.saturating_sub(busy_before));

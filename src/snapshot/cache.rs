@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -63,12 +64,28 @@ impl RouteCache {
 
     /// Keeps an answer.
     pub fn keep(&self, settings: &Settings, key: &str, selecting: Selecting, kept: Arc<Kept>) {
+        self.put(settings, key, selecting, kept, CacheEvent::Kept);
+    }
+
+    /// Keeps what a 304 has made of a kept answer, in its place.
+    pub fn confirm(&self, settings: &Settings, key: &str, selecting: Selecting, kept: Arc<Kept>) {
+        self.put(settings, key, selecting, kept, CacheEvent::Confirmed);
+    }
+
+    fn put(
+        &self,
+        settings: &Settings,
+        key: &str,
+        selecting: Selecting,
+        kept: Arc<Kept>,
+        as_what: CacheEvent,
+    ) {
         let bytes = kept.bytes();
         let mut store = self.store.lock();
         let change = store.keep(settings.max_bytes.as_usize(), key, selecting, (kept, bytes));
         self.show(&store);
         drop(store);
-        let event = if change.kept { CacheEvent::Kept } else { CacheEvent::TooLarge };
+        let event = if change.kept { as_what } else { CacheEvent::TooLarge };
         self.metrics.fallback.cache(event, 1);
         self.metrics.fallback.cache(CacheEvent::Evicted, change.evicted);
     }
@@ -86,6 +103,15 @@ impl RouteCache {
         self.show(&store);
         drop(store);
         self.metrics.fallback.cache(CacheEvent::Invalidated, gone);
+    }
+
+    /// Forgets the answers whose time is over.
+    pub fn expire(&self, settings: &Settings, now: Instant) {
+        let mut store = self.store.lock();
+        let gone = store.retain(|kept| !kept.times.is_over(settings, now));
+        self.show(&store);
+        drop(store);
+        self.metrics.fallback.cache(CacheEvent::Expired, gone);
     }
 
     /// Fits what is kept into the bound of new settings.

@@ -19,6 +19,7 @@ pub mod mirror;
 pub mod ops;
 pub mod rewrite;
 pub mod route;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use crate::config::problem::Place;
 use crate::config::{self, Config, Loaded, Problem, Secrets, Source};
 use crate::records::registry::Registry;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::client::Client;
+use crate::tls::server::Server;
 use crate::upstream::{State, Upstream, keeper};
 
 /// The compiled configuration.
@@ -49,6 +52,8 @@ pub struct Snapshot {
     pub keeps_answers: bool,
     /// The upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// TLS of the listeners that have it, by name.
+    pub servers: BTreeMap<String, Arc<Server>>,
     /// The tiers of importance.
     pub importance: Arc<Importance>,
     /// What was substituted into the file and must never be printed.
@@ -70,15 +75,24 @@ impl Snapshot {
     ) -> Result<Self, Vec<Problem>> {
         let Loaded { config, source, hash, secrets } = loaded;
         // All that can fail comes first: from here on the running proxy's state is touched.
-        let matcher = matcher(&config, &source)?;
-        let changes = changes(&config, &source)?;
+        let mut problems = Vec::new();
+        let compiled = tls::compile(&config, &source, previous, &mut problems);
+        let matcher = kept(matcher(&config, &source), &mut problems);
+        let changes = kept(changes(&config, &source), &mut problems);
         let importance = Importance::new(&config.priorities)
-            .map_err(|message| vec![problem(&source, "priorities.from.header", message)])?;
+            .map_err(|message| vec![problem(&source, "priorities.from.header", message)]);
+        let importance = kept(importance, &mut problems);
+        let (Some(matcher), Some(changes), Some(importance), true) =
+            (matcher, changes, importance, problems.is_empty())
+        else {
+            return Err(problems);
+        };
         let importance = Arc::new(importance);
         let mut upstreams = BTreeMap::new();
         for (name, settings) in &config.upstreams {
             let known = previous.and_then(|previous| previous.upstreams.get(name));
-            let upstream = compile_upstream(name, settings, known, metrics);
+            let tls = compiled.clients.get(name).cloned();
+            let upstream = compile_upstream(name, settings, tls, known, metrics);
             upstream.state.gate.configure(&settings.concurrency, importance.tiers());
             upstreams.insert(name.clone(), upstream);
         }
@@ -104,6 +118,7 @@ impl Snapshot {
             routes,
             keeps_answers,
             upstreams,
+            servers: compiled.servers,
             importance,
             secrets,
         })
@@ -215,6 +230,11 @@ fn changes(config: &Config, source: &Source) -> Result<Vec<Changes>, Vec<Problem
     if problems.is_empty() { Ok(changes) } else { Err(problems) }
 }
 
+/// What was made, if it was; its problems go to the others, so that all are seen at once.
+fn kept<T>(made: Result<T, Vec<Problem>>, problems: &mut Vec<Problem>) -> Option<T> {
+    made.map_err(|more| problems.extend(more)).ok()
+}
+
 /// A problem at the place of a setting.
 #[must_use]
 pub fn problem(source: &Source, path: &str, message: String) -> Problem {
@@ -225,6 +245,7 @@ pub fn problem(source: &Source, path: &str, message: String) -> Problem {
 fn compile_upstream(
     name: &str,
     settings: &config::upstream::Upstream,
+    tls: Option<Arc<Client>>,
     known: Option<&Arc<Upstream>>,
     metrics: &Metrics,
 ) -> Arc<Upstream> {
@@ -236,7 +257,7 @@ fn compile_upstream(
         None => Arc::new(State::new(metrics.upstream(name), &settings.concurrency)),
     };
     state.metrics.connection_limit.set(settings.pool.max_connections);
-    let upstream = Upstream { name: name.into(), settings: settings.clone(), state };
+    let upstream = Upstream { name: name.into(), settings: settings.clone(), tls, state };
     // Names keep what they have resolved to until they are resolved again.
     let same_sources = known.is_some_and(|known| {
         known.settings.endpoints == settings.endpoints && known.settings.dns == settings.dns

@@ -24,6 +24,7 @@ mod process;
 mod protection;
 mod records;
 mod samples;
+mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,7 @@ use process::Process;
 pub use protection::ProtectionMetrics;
 pub use records::{KeyedMetrics, Operation, StoreMetrics, Word};
 use samples::Samples;
+pub use tls::{Expiry, HandshakeIn, HandshakeOut, HandshakesIn, HandshakesOut, Refused, TlsFiles};
 pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].
@@ -107,6 +109,15 @@ pub struct Metrics {
     config: Mutex<ConfigInForce>,
     access_log_dropped: Arc<Counter>,
     protection: ProtectionMetrics,
+    tls: TlsFiles,
+    kept_bodies: KeptBodies,
+}
+
+/// Bytes of request bodies that are kept, and the most that may be.
+#[derive(Debug, Default)]
+struct KeptBodies {
+    bytes: Level,
+    most: Level,
 }
 
 /// Children by name, in order. Locked at a reload and at a scrape only.
@@ -145,6 +156,8 @@ impl Metrics {
             config: Mutex::default(),
             access_log_dropped: Arc::default(),
             protection: ProtectionMetrics::default(),
+            tls: TlsFiles::default(),
+            kept_bodies: KeptBodies::default(),
         }
     }
 
@@ -268,6 +281,18 @@ impl Metrics {
         &self.protection
     }
 
+    /// The files of TLS.
+    #[must_use]
+    pub const fn tls(&self) -> &TlsFiles {
+        &self.tls
+    }
+
+    /// Shows how many bytes of request bodies are kept, of how many.
+    pub fn kept_bodies(&self, bytes: usize, most: usize) {
+        self.kept_bodies.bytes.set(bytes);
+        self.kept_bodies.most.set(most);
+    }
+
     /// Requests that have not ended, of all routes.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
@@ -359,6 +384,13 @@ impl Metrics {
             }
             Family::ProtectionPressure | Family::ProtectionUsage => {
                 self.protection.emit(&[], samples);
+            }
+            Family::TlsSwaps | Family::TlsExpiry | Family::TlsRefused => self.tls.emit(samples),
+            Family::KeptBodies => {
+                samples.gauge(&[], None, self.kept_bodies.bytes.get() as f64);
+            }
+            Family::KeptBodiesLimit => {
+                samples.gauge(&[], None, self.kept_bodies.most.get() as f64);
             }
             Family::Build => samples.gauge(&[], Some(env!("CARGO_PKG_VERSION")), 1.0),
             _ => {}

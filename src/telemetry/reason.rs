@@ -60,6 +60,8 @@ reasons! {
         "The caller has its whole share of the store of idempotency records";
     NotSupported = "not_supported", 501, "The method cannot be proxied by this version";
     ConnectFailure = "connect_failure", 502, "No connection to the upstream could be made";
+    TlsFailure = "tls_failure", 502,
+        "The TLS handshake failed: the upstream's certificate or ours was not accepted";
     UpstreamRefused = "upstream_refused", 502, "The upstream refused the request unprocessed";
     UpstreamReset = "upstream_reset", 502, "The upstream closed the connection before it answered";
     CircuitOpen = "circuit_open", 503, "The circuit to the upstream is open";

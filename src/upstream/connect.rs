@@ -1,4 +1,4 @@
-//! Making one connection to an endpoint: TCP or unix socket, then the HTTP handshake.
+//! Making one connection to an endpoint: TCP or unix socket, and TLS over it where that is wanted.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,7 +6,13 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Upstream;
 use super::address::EndpointAddress;
+use super::endpoint::Endpoint;
+use super::error::Cause;
+use crate::telemetry::metrics::{HandshakeOut, HandshakesOut};
+use crate::tls::TlsStream;
+use crate::tls::client::{Client, Connected, Offer, is_http2};
 
 /// A byte stream to an endpoint or from a client.
 #[derive(Debug)]
@@ -15,6 +21,90 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// Under TLS over one of the others; on the heap, so that those stay small.
+    Tls(Box<Secured>),
+}
+
+/// A stream under TLS.
+#[derive(Debug)]
+pub struct Secured {
+    stream: TlsStream<Stream>,
+    /// The [`Client::id`] that it was opened by; 0 for one that came from a client.
+    opened_by: u64,
+}
+
+impl Stream {
+    /// Whether HTTP/2 was agreed on in a TLS handshake.
+    #[must_use]
+    pub fn chose_http2(&self) -> bool {
+        matches!(self, Self::Tls(secured) if is_http2(&secured.stream))
+    }
+
+    /// Who vouched for the other side: the [`Client::id`] by which it was opened, or 0 in the
+    /// clear. A connection is used under the settings that it was opened under, and no others.
+    #[must_use]
+    pub fn opened_by(&self) -> u64 {
+        if let Self::Tls(secured) = self { secured.opened_by } else { 0 }
+    }
+
+    /// A client's stream, under TLS now.
+    #[must_use]
+    pub fn accepted(stream: TlsStream<Self>) -> Self {
+        Self::Tls(Box::new(Secured { stream, opened_by: 0 }))
+    }
+}
+
+/// TLS towards one endpoint.
+#[derive(Clone, Copy)]
+pub struct Secure<'a> {
+    /// The upstream's keys and authorities.
+    pub client: &'a Client,
+    /// The name or IP address that the endpoint's certificate must be for, unless the settings say
+    /// another.
+    pub host: &'a str,
+    /// Where the ends of handshakes are counted.
+    pub handshakes: &'a HandshakesOut,
+}
+
+impl<'a> Secure<'a> {
+    /// TLS towards an endpoint of an upstream, if it is spoken there.
+    #[must_use]
+    pub fn of(upstream: &'a Upstream, endpoint: &'a Endpoint) -> Option<Self> {
+        let client = upstream.tls.as_deref()?;
+        let handshakes = &upstream.state.metrics.handshakes;
+        Some(Self { client, host: &endpoint.host, handshakes })
+    }
+
+    /// Shakes hands over an open stream.
+    ///
+    /// # Errors
+    /// Why it came to nothing.
+    pub async fn shake(self, stream: Stream, offer: Offer) -> Result<Stream, Cause> {
+        let Self { client, host, handshakes } = self;
+        match client.connect(stream, host, offer).await {
+            Ok(Connected { stream, resumed }) => {
+                handshakes.count(if resumed { HandshakeOut::Resumed } else { HandshakeOut::Full });
+                Ok(Stream::Tls(Box::new(Secured { stream, opened_by: client.id() })))
+            }
+            Err(failure) => {
+                handshakes.count(failure.end);
+                Err(Cause::Tls(Box::new(failure)))
+            }
+        }
+    }
+}
+
+/// Opens a stream to an endpoint, under TLS if the upstream has it. The caller bounds the time.
+///
+/// # Errors
+/// What the operating system said, or why the handshake came to nothing.
+pub async fn open(upstream: &Upstream, endpoint: &Endpoint, offer: Offer) -> Result<Stream, Cause> {
+    let stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
+    match Secure::of(upstream, endpoint) {
+        // On the heap: a handshake has more state than all the rest of a request's way.
+        Some(secure) => Box::pin(secure.shake(stream, offer)).await,
+        None => Ok(stream),
+    }
 }
 
 /// Opens a stream to an endpoint. Nagle's delay is off: every write is a whole piece of a message.
@@ -41,6 +131,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_read(cx, buffer),
         }
     }
 }
@@ -54,6 +145,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write(cx, bytes),
         }
     }
 
@@ -61,6 +153,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
         }
     }
 
@@ -68,6 +161,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
         }
     }
 
@@ -79,6 +173,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, slices),
         }
     }
 

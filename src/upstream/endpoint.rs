@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// The zone that it is in.
     pub zone: Option<Arc<str>>,
+    /// The name that it was resolved from, or its IP address: what its certificate is for.
+    pub host: Arc<str>,
     /// Its metrics.
     pub metrics: Arc<EndpointMetrics>,
     in_flight: AtomicUsize,
@@ -85,7 +87,7 @@ impl Endpoint {
     /// A new endpoint; `returned` starts its slow start.
     #[must_use]
     pub fn new(spec: Spec, metrics: Arc<EndpointMetrics>, returned: Option<Instant>) -> Self {
-        let Spec { address, weight, zone } = spec;
+        let Spec { address, weight, zone, host } = spec;
         let name: Arc<str> = address.to_string().into();
         metrics.healthy.set(1);
         Self {
@@ -94,6 +96,7 @@ impl Endpoint {
             name,
             weight: weight.max(1),
             zone,
+            host,
             metrics,
             in_flight: AtomicUsize::new(0),
             ejected: AtomicBool::new(false),
@@ -167,7 +170,12 @@ impl Endpoint {
     /// What it was made from.
     #[must_use]
     pub fn spec(&self) -> Spec {
-        Spec { address: self.address.clone(), weight: self.weight, zone: self.zone.clone() }
+        Spec {
+            address: self.address.clone(),
+            weight: self.weight,
+            zone: self.zone.clone(),
+            host: Arc::clone(&self.host),
+        }
     }
 
     /// The measured latency in nanoseconds; nothing before the first answer.

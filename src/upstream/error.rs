@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::http1::Fault;
 use crate::policy::outcome::End;
+use crate::tls::client::Failure;
 
 /// A failed send: how it ended, and whether anything can have been executed.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Cause {
     Exchange(Fault),
     /// The conversation over HTTP/2 broke.
     Http(hyper::Error),
+    /// The TLS handshake came to nothing.
+    Tls(Box<Failure>),
     /// Time ran out.
     Timeout,
     /// The upstream's connection limit is reached.
@@ -39,6 +42,7 @@ impl fmt::Display for Cause {
             Self::Io(error) => error.fmt(f),
             Self::Exchange(fault) => fault.fmt(f),
             Self::Http(error) => error.fmt(f),
+            Self::Tls(failure) => failure.fmt(f),
             Self::Timeout => f.write_str("timed out"),
             Self::Limit => f.write_str("the upstream's connection limit is reached"),
         }

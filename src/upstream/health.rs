@@ -10,18 +10,38 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::address::EndpointAddress;
+use super::connect::{Secure, Stream, connect};
 use crate::clock;
+use crate::config::upstream::Protocol;
 use crate::policy::health_check::Settings;
+use crate::tls::client::Offer;
 
 /// How the check names itself.
 const USER_AGENT: HeaderValue = HeaderValue::from_static("outrigger-health");
 
 /// The most bytes of an answer's head that are read.
 const MAX_HEAD: usize = 64 << 10;
+
+/// What is spoken to the endpoint.
+#[derive(Clone, Copy)]
+pub struct Speak<'a> {
+    /// The protocol, or that the endpoint may choose it.
+    pub protocol: Protocol,
+    /// TLS, if it is spoken there.
+    pub tls: Option<Secure<'a>>,
+}
+
+impl Speak<'_> {
+    fn offer(&self) -> Offer {
+        match self.protocol {
+            Protocol::Http1 => Offer::Http1,
+            Protocol::Http2 => Offer::Http2,
+            Protocol::Auto => Offer::Either,
+        }
+    }
+}
 
 /// Asks an endpoint for its health once, over a new connection that is closed afterwards. `host` is
 /// the authority that the request names, such as `payments.internal:8080`. Only the head of the
@@ -33,22 +53,27 @@ pub async fn check(
     address: &EndpointAddress,
     settings: &Settings,
     host: &str,
-    http2: bool,
+    speak: Speak<'_>,
 ) -> Result<(), String> {
-    let request = request(settings, host, http2)?;
+    let tls = speak.tls.is_some();
+    // Made before anything is connected to, so that what cannot be asked is said at once.
+    let wants_http2 = speak.protocol == Protocol::Http2;
+    let expected = request(settings, host, wants_http2, tls)?;
     let timeout: Duration = settings.timeout.get();
     let answer = Box::pin(async {
-        let failed = |error: std::io::Error| format!("cannot connect to {address}: {error}");
-        match address {
-            EndpointAddress::Tcp(to) => {
-                let stream = TcpStream::connect(to).await.map_err(failed)?;
-                ask(stream, request, http2).await
+        let failed = |error| format!("cannot connect to {address}: {error}");
+        let stream = connect(address).await.map_err(failed)?;
+        let stream = match speak.tls {
+            Some(secure) => {
+                let shaken = secure.shake(stream, speak.offer()).await;
+                shaken.map_err(|cause| cause.to_string())?
             }
-            EndpointAddress::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(failed)?;
-                ask(stream, request, http2).await
-            }
+            None => stream,
+        };
+        if stream.chose_http2() && !wants_http2 {
+            return ask(stream, request(settings, host, true, tls)?, true).await;
         }
+        ask(stream, expected, wants_http2).await
     });
     let Some(status) = clock::until(clock::now() + timeout, answer).await.ok() else {
         return Err(format!("no answer within {}", settings.timeout));
@@ -63,7 +88,12 @@ pub async fn check(
 
 /// HTTP/1.1 names the authority in `Host` and has the connection closed; HTTP/2 has a field of its
 /// own for the authority and forbids `Connection` (RFC 9113 section 8.2.2).
-fn request(settings: &Settings, host: &str, http2: bool) -> Result<Request<Empty<Bytes>>, String> {
+fn request(
+    settings: &Settings,
+    host: &str,
+    http2: bool,
+    tls: bool,
+) -> Result<Request<Empty<Bytes>>, String> {
     let path = settings.path.as_str();
     let invalid = |why: &dyn std::fmt::Display| {
         format!("a check of path `{path}` at host `{host}` is not a valid request: {why}")
@@ -73,7 +103,8 @@ fn request(settings: &Settings, host: &str, http2: bool) -> Result<Request<Empty
     }
     let builder = Request::builder().method(Method::GET).header(header::USER_AGENT, USER_AGENT);
     let builder = if http2 {
-        let uri = Uri::builder().scheme("http").authority(host).path_and_query(path).build();
+        let scheme = if tls { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(path).build();
         builder.version(Version::HTTP_2).uri(uri.map_err(|error| invalid(&error))?)
     } else {
         let close = HeaderValue::from_static("close");
@@ -83,7 +114,7 @@ fn request(settings: &Settings, host: &str, http2: bool) -> Result<Request<Empty
 }
 
 async fn ask(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: Stream,
     request: Request<Empty<Bytes>>,
     http2: bool,
 ) -> Result<StatusCode, String> {

@@ -5,12 +5,13 @@
 //! it closes the connection. The parser of heads is the `httparse` crate; what the bytes around a
 //! body mean is decided here, strictly. It opens no tunnels and pipelines nothing.
 
-mod chunked;
 mod connection;
 mod head;
 mod outgoing;
 
 use std::fmt;
+
+use crate::http1::Broken;
 
 pub use self::connection::Connection;
 pub use self::outgoing::Outgoing;
@@ -40,6 +41,12 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+impl From<Broken> for Fault {
+    fn from(broken: Broken) -> Self {
+        Self::Answer(broken.0)
+    }
+}
 
 #[cfg(test)]
 mod tests;

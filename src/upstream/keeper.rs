@@ -8,12 +8,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::address::{EndpointAddress, Target};
+use super::connect::Secure;
 use super::endpoint::Endpoint;
+use super::health::Speak;
 use super::resolve::{Resolver, keep_resolved};
 use super::set::Spec;
 use super::{Upstream, health};
 use crate::clock;
-use crate::config::upstream::{Dns, Protocol, Refresh};
+use crate::config::upstream::{Dns, Refresh};
 use crate::policy::health_check::{self, Health};
 use crate::policy::resolution::{Bounds, Resolution};
 use crate::shared::Shared;
@@ -107,7 +109,16 @@ fn sources(upstream: &Upstream) -> Vec<Source> {
 }
 
 fn specs(source: &Source) -> Vec<Spec> {
-    let spec = |address| Spec { address, weight: source.weight, zone: source.zone.clone() };
+    let host: Arc<str> = match &source.target {
+        Target::Ip(address) => address.ip().to_string().into(),
+        Target::Name(host, _) => host.as_str().into(),
+        // A unix socket has no name of its own, and needs `server_name` for TLS.
+        Target::Unix(_) => "localhost".into(),
+    };
+    let spec = |address| {
+        let (zone, host) = (source.zone.clone(), Arc::clone(&host));
+        Spec { address, weight: source.weight, zone, host }
+    };
     match &source.target {
         Target::Ip(address) => vec![spec(EndpointAddress::Tcp(*address))],
         Target::Unix(path) => vec![spec(EndpointAddress::Unix(path.clone()))],
@@ -157,7 +168,6 @@ async fn check_one(
     settings: health_check::Settings,
 ) -> u64 {
     let host = endpoint.name.to_string();
-    let http2 = upstream.settings.protocol == Protocol::Http2;
     // The first checks of many endpoints, and of many sidecars, are spread over one interval.
     clock::sleep(settings.interval.mul_f64(fastrand::f64())).await;
     loop {
@@ -166,7 +176,9 @@ async fn check_one(
             return endpoint.id;
         }
         drop(set);
-        let result = health::check(&endpoint.address, &settings, &host, http2).await;
+        let tls = Secure::of(&upstream, &endpoint);
+        let speak = Speak { protocol: upstream.settings.protocol, tls };
+        let result = health::check(&endpoint.address, &settings, &host, speak).await;
         let changed = endpoint.checked(&upstream.settings, result.is_ok(), clock::now());
         match (changed, result) {
             (Some(true), _) => {

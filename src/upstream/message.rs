@@ -1,8 +1,10 @@
 //! A request as it is handed to a connection.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{header, uri};
 
 /// A request to send. Its head is borrowed, since another attempt may send it again.
 #[derive(Debug)]
@@ -19,6 +21,14 @@ pub struct Message<'a, B> {
     pub body: B,
     /// For how long a connection may have been idle that it is sent on; any, if not given.
     pub idle_max: Option<Duration>,
+    /// Who hears of interim answers; over HTTP/1 alone.
+    pub informed: Option<&'a dyn Informed>,
+}
+
+/// Who hears of interim answers (RFC 9110, 15.2).
+pub trait Informed: fmt::Debug {
+    /// An interim answer came, other than 100 and 101.
+    fn interim(&self, answer: Response<()>);
 }
 
 /// The most fields that an attempt has of its own.
@@ -61,8 +71,8 @@ impl OwnFields {
 
 impl<B> Message<'_, B> {
     /// The request for HTTP/2, which carries the host in `:authority` (RFC 9113, 8.3.1), and that
-    /// is taken from the target.
-    pub fn into_http2(self) -> Request<B> {
+    /// is taken from the target; `tls` says which scheme it is sent under.
+    pub fn into_http2(self, tls: bool) -> Request<B> {
         let mut request = Request::new(self.body);
         *request.version_mut() = Version::HTTP_2;
         *request.method_mut() = self.method.clone();
@@ -73,7 +83,7 @@ impl<B> Message<'_, B> {
         let authority = host.and_then(|host| uri::Authority::from_maybe_shared(host).ok());
         let mut parts = self.uri.clone().into_parts();
         parts.authority = authority.or(parts.authority);
-        parts.scheme = Some(uri::Scheme::HTTP);
+        parts.scheme = Some(if tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| self.uri.clone());
         request
     }

@@ -40,6 +40,7 @@ use crate::policy::resolution::Resolution;
 use crate::policy::retry_budget::{Balance, Budget, Cost};
 use crate::shared::Shared;
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+use crate::tls::client::Client;
 
 pub use self::local::LocalExecutor;
 
@@ -51,6 +52,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// Its settings.
     pub settings: Settings,
+    /// TLS, if it is spoken.
+    pub tls: Option<Arc<Client>>,
     /// What lives on when the settings change.
     pub state: Arc<State>,
 }
@@ -116,6 +119,12 @@ impl Upstream {
     pub fn has_other(&self, tried: &[u64], now: Instant) -> bool {
         let set = self.state.endpoints.load();
         set.endpoints.iter().any(|e| !tried.contains(&e.id) && e.available(now))
+    }
+
+    /// Who vouches for its endpoints: the [`Client::id`] of its TLS, or 0 in the clear.
+    #[must_use]
+    pub fn opens_by(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.id())
     }
 
     /// Waits until every name of the upstream has been answered, or refused, once.

@@ -3,6 +3,8 @@
 //! Nothing here is shared between workers, so that a request reaches a pooled connection without a
 //! lock. The last connection used is the first one used again: the others grow idle and are closed.
 
+mod chosen;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -16,16 +18,17 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::answer;
-use super::connect::connect;
+use super::connect::{self, Stream};
 use super::connections::Place;
 use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
-use super::message::Message;
+use super::message::{Informed, Message};
 use super::{LocalExecutor, Upstream};
 use crate::clock;
-use crate::config::upstream::{Pool as Settings, Protocol};
+use crate::config::upstream::Protocol;
 use crate::policy::outcome::{End, Outcome};
+use crate::tls::client::Offer;
 
 /// The largest head of an answer over HTTP/2, the same as over HTTP/1.
 const ANSWER_HEAD_BYTES: u32 = 64 * 1024;
@@ -54,6 +57,8 @@ struct Idle<B> {
 struct Http2<B> {
     sender: http2::SendRequest<B>,
     opened: Instant,
+    /// Who vouched for the endpoint; see [`Stream::opened_by`].
+    opened_by: u64,
 }
 
 /// Where an answer comes from. The connection itself is in the answer's body, and is given back
@@ -93,19 +98,36 @@ where
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
         // The rare ways are boxed, so that the common one stays small.
-        if upstream.settings.protocol == Protocol::Http2 {
-            return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
+        match upstream.settings.protocol {
+            Protocol::Http2 => {
+                return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
+            }
+            Protocol::Auto if upstream.tls.is_some() => {
+                return Box::pin(self.send_as_chosen(upstream, endpoint, message, connect_by))
+                    .await;
+            }
+            Protocol::Http1 | Protocol::Auto => {}
         }
-        let idle_max = message.idle_max;
+        self.send_http1(upstream, endpoint, message, connect_by).await
+    }
+
+    async fn send_http1(
+        self: &Rc<Self>,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        message: Message<'_, B>,
+        connect_by: Instant,
+    ) -> Result<Answered<B>, Error> {
+        let (idle_max, informed) = (message.idle_max, message.informed);
         let mut outgoing = Outgoing::new(message);
-        while let Some(connection) = self.checkout(&upstream.settings.pool, endpoint, idle_max) {
-            match exchange(connection, outgoing).await {
+        while let Some(connection) = self.checkout(upstream, endpoint, idle_max) {
+            match exchange(connection, outgoing, informed).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
                 Err((fault, None)) => return Err(broken(false, Cause::Exchange(fault))),
             }
         }
-        Box::pin(self.send_on_new(upstream, endpoint, outgoing, connect_by)).await
+        Box::pin(self.send_on_new(upstream, endpoint, outgoing, informed, connect_by)).await
     }
 
     async fn send_on_new(
@@ -113,10 +135,23 @@ where
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
         outgoing: Outgoing<B>,
+        informed: Option<&dyn Informed>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        let connection = self.open_http1(upstream, endpoint, connect_by).await?;
-        match exchange(connection, outgoing).await {
+        let (stream, place) = self.open(upstream, endpoint, Offer::Http1, connect_by).await?;
+        self.exchange_on_new(upstream, endpoint, outgoing, informed, (stream, place)).await
+    }
+
+    async fn exchange_on_new(
+        self: &Rc<Self>,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        outgoing: Outgoing<B>,
+        informed: Option<&dyn Informed>,
+        (stream, place): (Stream, Place),
+    ) -> Result<Answered<B>, Error> {
+        let connection = Box::new(Connection::new(stream, place, clock::now()));
+        match exchange(connection, outgoing, informed).await {
             Ok(response) => Ok((response, self.lease(upstream, endpoint))),
             Err((fault, unsent)) => Err(broken(unsent.is_some(), Cause::Exchange(fault))),
         }
@@ -133,10 +168,11 @@ where
     /// The last connection given back that still lives; older ones stay for the sweep.
     fn checkout(
         &self,
-        settings: &Settings,
+        upstream: &Upstream,
         endpoint: &Endpoint,
         idle_max: Option<Duration>,
     ) -> Option<Box<Connection<B>>> {
+        let settings = &upstream.settings.pool;
         let mut kept = self.by_endpoint.borrow_mut();
         let idle = &mut kept.get_mut(&endpoint.id)?.idle;
         if let (Some(most), Some(last)) = (idle_max, idle.last())
@@ -149,24 +185,27 @@ where
             let aged = settings.max_age.is_some_and(|max_age| {
                 clock::now().saturating_duration_since(connection.opened()) >= *max_age
             });
-            if !aged && connection.is_silent() {
+            let vouched = connection.opened_by() == upstream.opens_by();
+            if vouched && !aged && connection.is_silent() {
                 return Some(connection);
             }
         }
         None
     }
 
-    async fn open_http1(
+    /// A new connection and its place under the limit.
+    async fn open(
         &self,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
+        offer: Offer,
         connect_by: Instant,
-    ) -> Result<Box<Connection<B>>, Error> {
+    ) -> Result<(Stream, Place), Error> {
         let place = self.place(upstream, connect_by).await?;
-        let opening = async { connect(&endpoint.address).await.map_err(Cause::Io) };
+        let opening = connect::open(upstream, endpoint, offer);
         let stream = opened(clock::until(connect_by, opening).await.ok())?;
         upstream.state.metrics.connections_opened.inc();
-        Ok(Box::new(Connection::new(stream, place, clock::now())))
+        Ok((stream, place))
     }
 
     async fn send_http2(
@@ -176,10 +215,10 @@ where
         message: Message<'_, B>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        let mut request = message.into_http2();
+        let mut request = message.into_http2(upstream.tls.is_some());
         let mut fresh = false;
         loop {
-            let connection = match self.shared(&upstream.settings.pool, endpoint) {
+            let connection = match self.shared(upstream, endpoint) {
                 Some(connection) => connection,
                 None => match self.open_http2(upstream, endpoint, connect_by).await {
                     Ok(connection) => {
@@ -206,14 +245,16 @@ where
         }
     }
 
-    fn shared(&self, settings: &Settings, endpoint: &Endpoint) -> Option<Rc<Http2<B>>> {
+    fn shared(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<Rc<Http2<B>>> {
+        let settings = &upstream.settings.pool;
         let mut kept = self.by_endpoint.borrow_mut();
         let shared = &mut kept.get_mut(&endpoint.id)?.shared;
         let usable = shared.as_ref().is_some_and(|connection| {
             let aged = settings.max_age.is_some_and(|max_age| {
                 clock::now().saturating_duration_since(connection.opened) >= *max_age
             });
-            !connection.sender.is_closed() && !aged
+            let vouched = connection.opened_by == upstream.opens_by();
+            vouched && !connection.sender.is_closed() && !aged
         });
         if !usable {
             *shared = None;
@@ -227,9 +268,21 @@ where
         endpoint: &Arc<Endpoint>,
         connect_by: Instant,
     ) -> Result<Rc<Http2<B>>, Error> {
-        let place = self.place(upstream, connect_by).await?;
+        let (stream, place) = self.open(upstream, endpoint, Offer::Http2, connect_by).await?;
+        self.shake_http2(upstream, endpoint, stream, place, connect_by).await
+    }
+
+    /// The beginning of HTTP/2 on a new connection, which is kept for all.
+    async fn shake_http2(
+        &self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        stream: Stream,
+        place: Place,
+        connect_by: Instant,
+    ) -> Result<Rc<Http2<B>>, Error> {
+        let opened_by = stream.opened_by();
         let opening = async {
-            let stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
             let handshake = http2::Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(HTTP2_WINDOW)
@@ -240,9 +293,8 @@ where
             handshake.map_err(Cause::Http)
         };
         let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
-        upstream.state.metrics.connections_opened.inc();
         drive(driver, place);
-        let connection = Rc::new(Http2 { sender, opened: clock::now() });
+        let connection = Rc::new(Http2 { sender, opened: clock::now(), opened_by });
         // Two requests may have opened one each; the later stays, the earlier ends with its
         // streams.
         self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));
@@ -393,12 +445,13 @@ fn drive<E>(driver: impl Future<Output = Result<(), E>> + 'static, place: Place)
 async fn exchange<B>(
     mut connection: Box<Connection<B>>,
     outgoing: Outgoing<B>,
+    informed: Option<&dyn Informed>,
 ) -> Result<Response<answer::Body<B>>, (Fault, Option<Outgoing<B>>)>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
     connection.begin(outgoing);
-    match poll_fn(|cx| connection.poll_head(cx)).await {
+    match poll_fn(|cx| connection.poll_head(informed, cx)).await {
         Ok(head) => Ok(head.map(|()| answer::Body::Http1(connection))),
         Err(fault) => Err((fault, connection.take_unsent())),
     }

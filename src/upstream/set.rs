@@ -29,6 +29,8 @@ pub struct Spec {
     pub weight: u32,
     /// The zone that it is in.
     pub zone: Option<Arc<str>>,
+    /// The name that it was resolved from, or its IP address: what its certificate is for.
+    pub host: Arc<str>,
 }
 
 /// What one attempt sees of the endpoints.

@@ -32,16 +32,20 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn seeds() -> std::ops::Range<u64> {
+    seeds_or(SEEDS)
+}
+
+/// The seeds that were asked for, or so many.
+fn seeds_or(usual: u64) -> std::ops::Range<u64> {
     match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("SIM_SEEDS").unwrap_or(usual),
     }
 }
 
 fn holds(name: &str) {
     let scenario = Scenario::load(name);
-    let seeds = seeds().take(scenario.seeds.map_or(usize::MAX, |seeds| seeds as usize));
-    for seed in seeds {
+    for seed in seeds_or(scenario.seeds.unwrap_or(SEEDS)) {
         let replay = format!("SIM_SEED={seed} cargo test --test sim {name} -- --nocapture");
         let tally = run(&scenario, seed, None).unwrap_or_else(|failure| {
             let (rule, what) = (failure.broken.rule, &failure.broken.what);
@@ -83,6 +87,8 @@ scenarios! {
     latency_shift
     flapping_endpoint
     cold_start
+    cold_half_load
+    cold_step
     reload_storm
     half_capacity
     rate_limited
@@ -97,6 +103,8 @@ scenarios! {
     sidecars_50
     total_timeout
     four_tiers
+    bulkhead
+    self_protection
     heavy_caller
     half_load
     gc_pauses
@@ -153,6 +161,26 @@ fn without_the_policies_a_herd_tramples_what_has_just_come_back() {
         assert!(with.success() > 0.95, "seed {seed}: {:.3} with policies", with.success());
         assert!(without.success() < 0.3, "seed {seed}: {:.3} without", without.success());
     }
+}
+
+#[test]
+fn without_its_bulkhead_a_slow_route_takes_the_places_of_the_others() {
+    let scenario = Scenario::load("bulkhead");
+    let mut open = scenario.clone();
+    open.routes.iter_mut().for_each(|way| way.config.clear());
+    for seed in seeds().take(2) {
+        let tally = run(&open, seed, None).expect("the rules hold");
+        let wrong = tally.judge(&scenario.expect);
+        assert!(wrong.iter().any(|line| line.contains("quick")), "seed {seed}: {wrong:?}");
+    }
+}
+
+#[test]
+fn a_protection_that_comes_after_the_rate_limit_spends_the_tokens_of_others() {
+    let scenario = Scenario::load("self_protection");
+    let tally = run(&scenario, 0, Some(Mutation::ProtectLast)).expect("the rules hold");
+    let wrong = tally.judge(&scenario.expect);
+    assert!(wrong.iter().any(|line| line.contains("critical")), "{wrong:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use outrigger::policy::Mode;
 use outrigger::policy::circuit_breaker::{Settings as BreakerSettings, Verdict};
 use outrigger::policy::outcome::{End, Outcome};
+use outrigger::policy::protection;
 use outrigger::policy::rate_limit;
 use outrigger::policy::retry::{self, Condition, Decision};
 use outrigger::policy::retry_budget::Cost;
@@ -84,6 +85,8 @@ struct Tried {
 /// Why the proxy itself answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// The proxy's own protection.
+    Short,
     RateLimited,
     Deadline,
     CircuitOpen,
@@ -155,6 +158,11 @@ impl World<'_> {
     /// A request has come: `admission::rate_limit`.
     pub(crate) fn admit(&mut self, id: usize, request: Request) -> Step {
         let route = Arc::clone(&request.route);
+        let pressure = self.scenario.pressure(self.now);
+        let short = protection::refuses(pressure, request.tier, route.importance.tiers());
+        if short && !self.is(Mutation::ProtectLast) {
+            return self.refuse(id, request, Refusal::Short);
+        }
         if let (Some(limiter), Some(settings)) = (&route.limiter, &route.settings.rate_limit) {
             let known = Known::of(request.target(), self.instant());
             let verdict = limiter.check(settings, None);
@@ -175,6 +183,9 @@ impl World<'_> {
                     return self.refuse(id, request, Refusal::RateLimited);
                 }
             }
+        }
+        if short {
+            return self.refuse(id, request, Refusal::Short);
         }
         self.enter(id, request)
     }

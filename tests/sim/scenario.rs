@@ -21,7 +21,8 @@ pub(crate) struct Scenario {
     /// How many proxies there are before the endpoints, each of which knows nothing of the others.
     #[serde(default = "one")]
     pub(crate) sidecars: usize,
-    /// How many seeds it is run under at most; long ones do with fewer.
+    /// How many seeds it is run under, if not as many as others: long ones do with fewer, and what
+    /// depends on a few first answers wants more.
     #[serde(default)]
     pub(crate) seeds: Option<u64>,
     #[serde(default)]
@@ -33,6 +34,9 @@ pub(crate) struct Scenario {
     pub(crate) clients: Clients,
     #[serde(default)]
     pub(crate) faults: Vec<Fault>,
+    /// When the proxies themselves run short of something.
+    #[serde(default)]
+    pub(crate) shortages: Vec<Shortage>,
     #[serde(default)]
     pub(crate) reloads: Option<Reloads>,
     #[serde(default)]
@@ -223,6 +227,15 @@ pub(crate) enum Does {
     Slow { factor: f64 },
 }
 
+/// A time in which a proxy is short of what it lives on itself, by a pressure of 0 to 1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shortage {
+    pub(crate) from: Period,
+    pub(crate) until: Period,
+    pub(crate) pressure: f64,
+}
+
 /// The settings are replaced again and again, each set in its turn.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -366,6 +379,12 @@ impl Scenario {
         let variants = self.reloads.iter().flat_map(|reloads| &reloads.variants);
         let all = [self.config.clone()].into_iter();
         all.chain(variants.map(|v| self.config.with(v))).map(|o| self.file(&o)).collect()
+    }
+
+    /// How short the proxies themselves are at a time.
+    pub(crate) fn pressure(&self, now: Duration) -> f64 {
+        let lasts = |shortage: &&Shortage| (*shortage.from..*shortage.until).contains(&now);
+        self.shortages.iter().filter(lasts).map(|shortage| shortage.pressure).fold(0.0, f64::max)
     }
 
     /// The place of a route by its name; the first without one.

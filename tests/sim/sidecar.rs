@@ -9,6 +9,7 @@ use outrigger::config::Loaded;
 use outrigger::policy::circuit_breaker::LEASE_MIN;
 use outrigger::policy::concurrency::Beat;
 use outrigger::policy::retry::Suppressed;
+use outrigger::records::registry::Registry;
 use outrigger::snapshot::Snapshot;
 use outrigger::snapshot::route::Route;
 use outrigger::telemetry::metrics::Metrics;
@@ -33,7 +34,8 @@ impl Sidecar {
     /// wrong by so much.
     pub(crate) fn new(configurations: &[Loaded], now: Instant, wrong: Duration) -> Self {
         let metrics = Metrics::new(Suppressed::NAMES);
-        let snapshot = Snapshot::compile(configurations[0].clone(), None, &metrics);
+        let snapshot =
+            Snapshot::compile(configurations[0].clone(), None, &metrics, &Registry::default());
         let snapshot = snapshot.unwrap_or_else(|problems| panic!("{problems:?}"));
         let budgets = configurations
             .iter()
@@ -71,7 +73,7 @@ impl Sidecar {
     /// Replaces the settings; `forget` replaces the state too.
     pub(crate) fn reload(&mut self, loaded: Loaded, forget: bool, now: Instant) -> Step {
         let previous = (!forget).then_some(&self.snapshot);
-        let new = Snapshot::compile(loaded, previous, &self.metrics);
+        let new = Snapshot::compile(loaded, previous, &self.metrics, &Registry::default());
         let new = new.unwrap_or_else(|problems| panic!("{problems:?}"));
         for (old, new) in self.snapshot.routes.iter().zip(&new.routes) {
             let settings = &old.settings.circuit_breaker;

@@ -63,6 +63,8 @@ pub(crate) enum Mutation {
     ForceIn,
     /// The queue is not told of deadlines.
     NoDeadline,
+    /// The rate limit is asked before the proxy's own protection.
+    ProtectLast,
 }
 
 /// Everything that there is in a run.

@@ -86,6 +86,24 @@ pub(crate) const HOUSE: &[Place] = &[
         ],
     },
     Place {
+        module: "tls",
+        floor: 4,
+        crates: &[
+            "arc_swap",
+            "rustls",
+            "tokio::io",
+            "tokio_rustls",
+            "tracing",
+            "webpki",
+            "webpki_roots",
+        ],
+    },
+    Place {
+        module: "http1",
+        floor: 4,
+        crates: &["bytes", "http", "http_body", "httparse", "tokio::io"],
+    },
+    Place {
         module: "upstream",
         floor: 5,
         crates: &[
@@ -132,9 +150,6 @@ pub(crate) const HOUSE: &[Place] = &[
             "http_body",
             "http_body_util",
             "httpdate",
-            "hyper",
-            "!hyper::client",
-            "!hyper::server",
             "serde",
             "serde_json",
             "tokio::sync",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::upstream::endpoint::Endpoint;
 
-const PATHS: [(&str, &str); 11] = [
+const PATHS: [(&str, &str); 12] = [
     ("/", "text/plain; charset=utf-8"),
     ("/metrics", "text/plain; version=0.0.4"),
     ("/healthz", "text/plain; charset=utf-8"),
@@ -14,6 +14,7 @@ const PATHS: [(&str, &str); 11] = [
     ("/upstreams", "application/json"),
     ("/breakers", "application/json"),
     ("/protection", "application/json"),
+    ("/tls", "application/json"),
     ("/explain?url=http://payments.internal/", "application/json"),
 ];
 
@@ -230,4 +231,32 @@ fn what_is_refused_for_the_proxy_s_own_sake_is_told() {
         assert!(text.contains(line), "{line}");
     }
     assert!(!text.contains("usage_ratio{resource=\"accept_queue\"}"));
+}
+
+#[test]
+fn certificates_are_told_without_their_keys() {
+    let served = Served::with("");
+    let issued = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+    let (cert, key) = (served.folder.path().join("a.crt"), served.folder.path().join("a.key"));
+    std::fs::write(&cert, issued.cert.pem()).unwrap();
+    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    let tls = format!("tls: {{ cert: {}, key: {} }}", cert.display(), key.display());
+    let text = FILE.replace("127.0.0.1:0\" }]", &format!("127.0.0.1:0\", {tls} }}]"));
+    served.proxy.reload(&text).unwrap();
+    let shown = &served.json("/tls")[0];
+    assert_eq!((&shown["side"], &shown["name"]), (&"listener".into(), &"egress".into()));
+    assert_eq!(shown["certificates"][0]["names"], serde_json::json!(["a.test"]));
+    assert!(shown["certificates"][0]["expires_in_seconds"].as_i64().unwrap() > 0, "{shown}");
+    assert_eq!(shown.get("refused"), None);
+    std::fs::write(&cert, "").unwrap();
+    served.proxy.live().snapshot.refresh_tls(&served.proxy.metrics);
+    let shown = &served.json("/tls")[0];
+    assert!(shown["refused"].as_str().unwrap().contains("BEGIN CERTIFICATE"), "{shown}");
+    let metrics = served.get("/metrics").body;
+    let refused = "outrigger_tls_files_refused{side=\"listener\",name=\"egress\"} 1\n";
+    assert!(metrics.contains(refused) && metrics.contains("certificate_expires_seconds{"));
+    let config = served.get("/config").body;
+    let secret = issued.signing_key.serialize_pem();
+    let secret = secret.lines().nth(1).unwrap();
+    assert!(config.contains(&key.display().to_string()) && !config.contains(secret));
 }

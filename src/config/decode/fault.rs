@@ -39,8 +39,11 @@ struct Spot {
 }
 
 /// The names that a mapping must have, where there are several: serde names one at a time.
-pub(super) const REQUIRED: [(&str, &[&str]); 2] =
-    [("Listener", &["name", "bind"]), ("WeightedUpstream", &["name", "weight"])];
+pub(super) const REQUIRED: [(&str, &[&str]); 3] = [
+    ("Listener", &["name", "bind"]),
+    ("WeightedUpstream", &["name", "weight"]),
+    ("CertificateFiles", &["cert", "key"]),
+];
 
 impl Fault {
     fn new(what: What, suggestion: Option<&str>) -> Self {

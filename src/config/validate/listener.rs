@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::listener::{Bind, Limits, Listener};
 use super::super::pattern::is_token;
-use super::{At, Check};
+use super::{At, Check, tls};
 use crate::units::ByteSize;
 
 /// The smallest head that clients are used to being able to send.
@@ -24,6 +24,9 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, listener: &Listener) {
             &format_args!("{at}.forwarded.via"),
             format!("`{via}` cannot stand in a Via field; write a name without spaces, or null"),
         );
+    }
+    if let Some(settings) = &listener.tls {
+        tls::listener(check, &format_args!("{at}.tls"), settings);
     }
     limits(check, &format_args!("{at}.limits"), &listener.limits);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::upstream::{Dns, Upstream};
-use super::{At, Check, MAX_ENDPOINTS, policy};
+use super::{At, Check, MAX_ENDPOINTS, policy, tls};
 use crate::units::Period;
 
 /// The largest weight: above it a share can no longer be told from all.
@@ -48,6 +48,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     if let Some(zone) = &upstream.zone {
         check.name(&format_args!("{at}.zone"), zone);
     }
+    tls::names(check, at, upstream);
     policies(check, at, upstream);
 }
 
@@ -65,6 +66,9 @@ pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     }
     policy::load_balancing(check, &format_args!("{at}.load_balancing"), &upstream.load_balancing);
     policy::ejection(check, &format_args!("{at}.ejection"), &upstream.ejection);
+    if let Some(settings) = &upstream.tls {
+        tls::upstream(check, &format_args!("{at}.tls"), settings);
+    }
     if let Some(settings) = &upstream.health_check {
         policy::health_check(check, &format_args!("{at}.health_check"), settings);
     }

@@ -120,6 +120,12 @@ impl Times {
         self.initial_age.saturating_add(now.saturating_duration_since(self.received))
     }
 
+    /// Whether no request can use the answer any more, whatever it wants.
+    #[must_use]
+    pub fn is_over(&self, settings: &Settings, now: Instant) -> bool {
+        self.judge(settings, &Directives::default(), now) == Use::Expired
+    }
+
     /// Whether the answer may stand in for a failure of this request.
     #[must_use]
     pub fn judge(&self, settings: &Settings, request: &Directives, now: Instant) -> Use {

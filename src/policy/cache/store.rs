@@ -178,6 +178,28 @@ impl<A> Store<A> {
         before - self.answers
     }
 
+    /// Forgets every answer of which this is not true, and says how many went. Looks at all.
+    pub fn retain(&mut self, stays: impl Fn(&A) -> bool) -> usize {
+        let before = self.answers;
+        let Self { entries, order, bytes, answers, .. } = self;
+        entries.retain(|_, entry| {
+            entry.variants.retain(|variant| {
+                let stays = stays(&variant.answer);
+                if !stays {
+                    *bytes -= variant.bytes;
+                    *answers -= 1;
+                }
+                stays
+            });
+            let empty = entry.variants.is_empty();
+            if empty {
+                order.remove(&entry.used);
+            }
+            !empty
+        });
+        before - self.answers
+    }
+
     /// The bytes that are kept.
     #[must_use]
     pub const fn bytes(&self) -> usize {

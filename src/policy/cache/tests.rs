@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use super::Settings;
 use super::directives::Directives;
 use super::freshness::{Arrival, Exchange, Times, Use, storable};
+use super::validators::Validators;
 use crate::units::Period;
 
+mod reference;
 mod store;
 
 fn read(line: &str) -> Directives {
@@ -138,6 +140,41 @@ fn an_answer_is_used_while_fresh_and_then_for_the_shortest_of_the_windows() {
         assert_eq!(judged(&line, "", 60), Use::Expired, "{line}");
     }
     assert_eq!(judged("max-age=900, s-maxage=60", "", 60), Use::Expired, "RFC 9111, 5.2.2.10");
+}
+
+#[test]
+fn an_answer_is_over_when_no_request_can_use_it() {
+    let arrival = arrival(0, Some(0), None, None);
+    let over = |line: &str, later| {
+        Times::new(&arrival, &read(line)).is_over(&settings(300), arrival.received + seconds(later))
+    };
+    assert!(!over("max-age=60", 360) && over("max-age=60", 361));
+    assert!(!over("max-age=60, must-revalidate", 59) && over("max-age=60, must-revalidate", 60));
+}
+
+#[test]
+fn a_304_speaks_of_what_has_its_validator() {
+    let of = |etag: &'static str, modified: &'static str| Validators {
+        etag: Some(etag.as_bytes()).filter(|tag| !tag.is_empty()),
+        modified: Some(modified.as_bytes()).filter(|date| !date.is_empty()),
+    };
+    // (304, kept) -> whether it confirms
+    let cases = [
+        (("\"a\"", ""), ("\"a\"", "x"), true),
+        (("\"a\"", "x"), ("\"b\"", "x"), false),
+        (("\"a\"", ""), ("W/\"a\"", ""), false),
+        (("W/\"a\"", ""), ("\"a\"", ""), true),
+        (("W/\"a\"", ""), ("W/\"b\"", ""), false),
+        (("\"a\"", "x"), ("", "x"), false),
+        (("", "x"), ("\"a\"", "x"), true),
+        (("", "x"), ("", "y"), false),
+        (("", ""), ("", ""), true),
+        (("", ""), ("\"a\"", ""), false),
+    ];
+    for ((etag, modified), (kept_etag, kept_modified), wanted) in cases {
+        let kept = of(kept_etag, kept_modified);
+        assert_eq!(of(etag, modified).confirm(&kept), wanted, "{etag} {modified} {kept:?}");
+    }
 }
 
 #[test]

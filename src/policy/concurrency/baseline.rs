@@ -33,6 +33,9 @@ const LAST: f64 = 1.0 / 8.0;
 /// The factor by which a handful of first answers may have been too quick.
 pub(super) const FOUND_MOST: f64 = 2.0;
 
+/// How many standard errors first answers may be off.
+const DOUBT_ERRORS: f64 = 2.0;
+
 /// So many answers say something of how quick they are.
 const FIRST: u32 = 8;
 
@@ -194,6 +197,16 @@ impl Baselines {
     /// The baseline of the recent mix of routes, each answer counting once.
     pub(super) fn typical(&self) -> Option<f64> {
         (self.expected > 0.0).then_some(self.expected)
+    }
+
+    /// The factor by which the baselines may be too low, because a handful of first answers is all
+    /// that they rest on: two standard errors of the mean of exponential latencies; 1 once they are
+    /// founded.
+    pub(super) fn doubt(&self) -> f64 {
+        if self.lone >= FOUNDED {
+            return 1.0;
+        }
+        (1.0 + DOUBT_ERRORS / f64::from(self.lone.max(1)).sqrt()).min(FOUND_MOST)
     }
 
     /// Rises to what is measured, if a handful of first answers is all that the baselines rest on;

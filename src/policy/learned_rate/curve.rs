@@ -13,7 +13,7 @@ pub(super) const BETA: f64 = 0.7;
 pub(super) const STEEPNESS: f64 = 0.4;
 
 /// How many seconds of climbing above the ceiling are one of the curve's.
-pub(super) const STRETCH: f64 = 4.0;
+pub(super) const STRETCH: f64 = 6.0;
 
 /// Below this ceiling the curve would grow too fast in proportion, requests a second.
 const STRETCHED_BELOW: f64 = 50.0;
@@ -26,24 +26,12 @@ pub(super) struct Curve {
     /// Seconds of the curve beyond the ceiling.
     climbed: f64,
     rate: f64,
-    /// Whether the cut was for a throttle above the ceiling.
-    probed: bool,
 }
 
 impl Curve {
     /// The curve after a cut at this time.
     pub(super) fn new(ceiling: f64, cut: Instant) -> Self {
-        Self::after(false, ceiling, cut)
-    }
-
-    /// The same; `probed` = what led to it was a probe that failed near the ceiling.
-    pub(super) fn after(probed: bool, ceiling: f64, cut: Instant) -> Self {
-        Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA, probed }
-    }
-
-    /// Whether it was a probe that failed near the ceiling.
-    pub(super) const fn probed(&self) -> bool {
-        self.probed
+        Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA }
     }
 
     /// The rate that is thought to be allowed.

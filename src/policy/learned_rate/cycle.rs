@@ -7,7 +7,7 @@ use super::LONG;
 
 /// How far back a cycle is looked at: quotas are by the minute or shorter, or else their pauses too
 /// long to be measured.
-const LENGTH_MAX: Duration = Duration::from_secs(60);
+pub(super) const LENGTH_MAX: Duration = Duration::from_secs(60);
 
 /// The shortest cycle that a rate is made of.
 const LENGTH_MIN: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ impl Cycle {
     /// Counts one that was accepted. A cycle that gets long forgets its first half, and time in
     /// which nobody asked does not belong to one.
     pub(super) fn count(&mut self, now: Instant) {
-        let length = now.saturating_duration_since(self.began);
+        let length = self.length(now);
         if self.quiet(now) >= LONG {
             self.restart(now);
         } else if length > LENGTH_MAX {
@@ -44,6 +44,11 @@ impl Cycle {
         self.latest = self.latest.max(now);
     }
 
+    /// How long it has gone on.
+    pub(super) fn length(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
     /// How long nothing has been accepted.
     pub(super) fn quiet(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.latest)
@@ -51,7 +56,7 @@ impl Cycle {
 
     /// What was accepted by the length of a cycle that ends at this time, requests a second.
     pub(super) fn rate(&self, end: Instant) -> f64 {
-        let length = end.saturating_duration_since(self.began).max(LENGTH_MIN);
+        let length = self.length(end).max(LENGTH_MIN);
         self.accepted as f64 / length.as_secs_f64()
     }
 }

@@ -15,6 +15,14 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 /// The shortest: a timer is not more exact, and what lacks a millionth of a token must not spin.
 const NAP_MIN: Duration = Duration::from_millis(1);
 
+/// Up to this length a wait is slept through. A longer one is slept in parts, because a rate that
+/// grows meanwhile brings its tokens earlier, and those who overslept would go two at a time.
+const NAP_WHOLE: Duration = Duration::from_millis(10);
+
+/// For how long tokens are kept for those who wait. After a longer standstill of the process they
+/// would all go at once, which a third party that counts in short times would refuse.
+const LATE: Duration = Duration::from_millis(50);
+
 /// What a token may lack by rounding.
 const ROUNDING: f64 = 1e-6;
 
@@ -51,9 +59,12 @@ impl Line {
     /// Adds the tokens that have come, requests a second, up to the burst.
     pub(super) fn fill(&mut self, rate: f64, burst: Option<u32>, now: Instant) {
         let fresh = rate * now.saturating_duration_since(self.filled).as_secs_f64();
-        let burst = burst.map_or(rate * BURST.as_secs_f64(), f64::from).max(1.0);
-        // Those who wait have a token each to come, however late they wake for it.
-        let most = burst + self.waiting.len() as f64;
+        let most = if self.waiting.is_empty() {
+            burst.map_or(rate * BURST.as_secs_f64(), f64::from).max(1.0)
+        } else {
+            // Those who wait have a token to come although they wake a little late for it.
+            1.0 + rate * LATE.as_secs_f64()
+        };
         self.tokens = (self.tokens + fresh).min(most);
         self.filled = self.filled.max(now);
     }
@@ -127,5 +138,6 @@ impl Line {
 
 /// How long to sleep of a wait before asking again.
 pub(super) fn nap(wait: Duration) -> Duration {
-    wait.clamp(NAP_MIN, NAP_MAX)
+    let nap = if wait > NAP_WHOLE { wait / 4 * 3 } else { wait };
+    nap.clamp(NAP_MIN, NAP_MAX)
 }

@@ -34,6 +34,12 @@ impl Measured {
         }
     }
 
+    /// Leaves a time that begins now out, in which nothing is let happen.
+    pub(super) fn skip(&mut self, now: Instant, until: Instant) {
+        let open = now.saturating_duration_since(self.since);
+        self.since = self.since.max(until.checked_sub(open).unwrap_or(until));
+    }
+
     /// Events a second. While too few have been counted for a rate, they are the rate.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let open = now.saturating_duration_since(self.since);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::ClientBody;
 use super::kept::{KeptBytes, Part};
 use crate::clock::{self, Timer};
 
@@ -54,7 +55,7 @@ struct Source {
 }
 
 struct State {
-    client: hyper::body::Incoming,
+    client: ClientBody,
     /// What the client announced, for the framing of each attempt.
     length: Option<u64>,
     kept: Vec<Bytes>,
@@ -137,11 +138,7 @@ struct Attempt {
 
 impl RequestSource {
     /// Takes the client's body; `None` when there is none.
-    pub fn new(
-        client: hyper::body::Incoming,
-        bounds: Bounds,
-        kept: &Arc<KeptBytes>,
-    ) -> Option<Self> {
+    pub fn new(client: ClientBody, bounds: Bounds, kept: &Arc<KeptBytes>) -> Option<Self> {
         if client.is_end_stream() {
             return None;
         }
@@ -298,7 +295,7 @@ impl State {
                 self.ended = true;
                 Poll::Ready(Ok(None))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(Failure::ClientGone)),
+            Poll::Ready(Some(Err(failure))) => Poll::Ready(Err(failure)),
             Poll::Ready(Some(Ok(frame))) => {
                 self.waiting = false;
                 if let Some(piece) = frame.data_ref() {

@@ -1,10 +1,8 @@
-//! What hyper's parser lets through and two recipients could still read differently: refused with
-//! 400, before routing.
+//! What two recipients could read differently: refused with 400, before routing.
 //!
-//! hyper itself refuses obsolete folding, bad names and values, unequal lengths and a
-//! `Transfer-Encoding` that does not end in `chunked`, and takes `Content-Length` away where
-//! `Transfer-Encoding` overrides it. The checks here do not rely on that: they hold for whatever
-//! parser stands in front.
+//! Of HTTP/1, [`crate::http1`] has refused all but what concerns hosts already, and of HTTP/2 the
+//! protocol library some of it. The checks here do not rely on that: they hold for whatever parser
+//! stands in front.
 
 use http::header::HOST;
 use http::uri::Authority;

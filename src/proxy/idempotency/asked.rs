@@ -77,7 +77,7 @@ fn scope(ctx: &Context, headers: &HeaderMap, sources: &[Source]) -> Option<Vec<u
             Some(tagged(OF_AUTHORIZATION, &digest_of(OF_AUTHORIZATION, &[value.as_bytes()])))
         }
         Source::MtlsSan => {
-            let name = ctx.peer.name.as_deref()?;
+            let name = ctx.peer.identity()?.name()?;
             Some(tagged(OF_CERTIFICATE, name.as_bytes()))
         }
         Source::Nobody => Some(vec![NOBODY]),

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use super::asked::Asked;
 use crate::clock;
-use crate::config::upstream::Protocol;
 use crate::policy::health_check::{Settings as Check, StatusRange};
 use crate::policy::idempotency::machine::{Resolution, Settled};
 use crate::policy::idempotency::record::{Entry, Rid, State};
@@ -25,7 +24,9 @@ use crate::records::operator::{self, Named, Word};
 use crate::shared::Shared;
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
-use crate::upstream::{Upstream, health};
+use crate::upstream::Upstream;
+use crate::upstream::connect::Secure;
+use crate::upstream::health::{self, Speak};
 
 /// The most records that are being asked about; each holds its key.
 const PENDING_MAX: usize = 256;
@@ -194,8 +195,9 @@ async fn ask(question: &Question, probe: &Probe, pace: &Pace) -> Said {
 async fn answers(upstream: &Upstream, probe: &Probe, path: &str, expect: StatusRange) -> bool {
     let Some(endpoint) = upstream.choose(&[], None, clock::now()) else { return false };
     let check = Check { path: path.to_owned(), timeout: probe.timeout, expect, ..Check::default() };
-    let http2 = upstream.settings.protocol == Protocol::Http2;
-    match health::check(&endpoint.address, &check, &endpoint.name, http2).await {
+    let tls = Secure::of(upstream, &endpoint);
+    let speak = Speak { protocol: upstream.settings.protocol, tls };
+    match health::check(&endpoint.address, &check, &endpoint.name, speak).await {
         Ok(()) => true,
         Err(why) => {
             // What failed may name the path, and with it the key.

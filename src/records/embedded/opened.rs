@@ -44,6 +44,8 @@ pub(super) struct Around<'a> {
     pub(super) reserve: &'a Arc<Reserve>,
     /// The number of this process's opening before; 0 when there was none.
     pub(super) before: u64,
+    /// How far the time of earlier openings has come.
+    pub(super) past: u64,
 }
 
 /// What the file says of itself.
@@ -83,7 +85,7 @@ pub(super) fn open(settings: &Settings, around: &Around<'_>) -> Result<Opened, C
     // opened for the first time, all work of before has lost its owner.
     let goes_on = around.before != 0 && around.before == meta.epoch;
     let epoch = if goes_on { meta.epoch } else { meta.epoch.saturating_add(1) };
-    let time = Time::not_before(meta.time.saturating_add(1));
+    let time = Time::not_before(meta.time.max(around.past).saturating_add(1));
     let birth = if is_new { time.now() } else { meta.birth };
     let meta = Meta { birth, epoch, time: time.now(), ..meta };
     // A file that goes on can be read also when there is no room to write.

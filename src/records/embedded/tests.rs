@@ -1,5 +1,6 @@
 mod faults;
 mod faulty;
+mod full_disk;
 mod room;
 
 use std::path::Path;

@@ -134,6 +134,6 @@ async fn measure(inner: &Inner) {
         inner.cluster.once(STATUS, &StatusRequest {}, deadline).await;
     // It is for people, and for advice; the last measure stands.
     if let Ok(answer) = answer {
-        inner.measured(answer.in_use, answer.quota);
+        inner.shares.measured(answer.in_use, answer.quota);
     }
 }

@@ -51,11 +51,14 @@ pub(crate) struct Lease {
 /// No lease: the key stays.
 pub(crate) const NO_LEASE: Lease = Lease { id: 0, granted: 0 };
 
+/// How a grant ended, once it has.
+type Granted = Option<Result<(), Trouble>>;
+
 /// The leases of one length.
 #[derive(Default)]
 struct Class {
     open: Option<Slot>,
-    granting: Option<watch::Receiver<Option<Result<(), Trouble>>>>,
+    granting: Option<watch::Receiver<Granted>>,
 }
 
 /// The lease that keys are hung on now.
@@ -174,8 +177,6 @@ impl Leases {
         Ok(Slot { lease, keys: 0, began, began_wall, lasts })
     }
 }
-
-type Granted = Option<Result<(), Trouble>>;
 
 fn waited(words: &str) -> Trouble {
     let cause = Cause::new(Kind::Timeout, words);

@@ -51,8 +51,13 @@ struct Address {
     host: Box<str>,
     port: u16,
     tls: bool,
-    /// Name and password.
-    login: Option<(Box<str>, Box<str>)>,
+    login: Option<Login>,
+}
+
+/// Who we are to a member.
+struct Login {
+    name: Box<str>,
+    password: Box<str>,
 }
 
 impl Member {
@@ -114,7 +119,8 @@ impl Member {
             *self.channel.lock() = None;
             let before = self.problem.lock().replace(problem.as_str().into());
             if before.as_deref() != Some(&*problem) {
-                tracing::warn!(store = %store, member = %self.name(), %problem, "etcd: no connection");
+                let member = self.name();
+                tracing::warn!(store = %store, %member, %problem, "etcd: no connection");
             }
             clock::sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
@@ -201,9 +207,9 @@ impl Member {
     }
 
     async fn log_in(&self, channel: &mut Channel) -> Result<Option<HeaderValue>, String> {
-        let Some((name, password)) = &self.address.login else { return Ok(None) };
-        let (name, password) = (name.to_string(), password.to_string());
-        let question = AuthenticateRequest { name, password };
+        let Some(Login { name, password }) = &self.address.login else { return Ok(None) };
+        let question =
+            AuthenticateRequest { name: name.to_string(), password: password.to_string() };
         let deadline = clock::now() + CONNECT_MAX;
         let answer: Result<AuthenticateResponse, _> =
             channel.ask(AUTHENTICATE, &question, deadline).await;
@@ -238,7 +244,7 @@ impl Address {
             None => None,
             Some((login, _)) => {
                 let (name, password) = login.split_once(':').unwrap_or((login, ""));
-                Some((decoded(name), decoded(password)))
+                Some(Login { name: decoded(name), password: decoded(password) })
             }
         };
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };

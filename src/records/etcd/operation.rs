@@ -12,7 +12,7 @@ use super::cluster::{Remedy, Tries, Trouble};
 use super::layout::{Head, Keys, View, encode};
 use super::leases::{Lease, NO_LEASE};
 use super::wire::{Compare, RangeRequest, Request, RequestOp, TxnRequest};
-use super::{Inner, wall};
+use super::{Inner, shares, wall};
 use crate::policy::idempotency::machine::{Around, Change, Room};
 use crate::policy::idempotency::record::{Entry, Fence, Millis, NEVER, Record, Rid, State};
 use crate::records::{Cause, Fault, Kind, codec};
@@ -163,10 +163,13 @@ impl<'a> Operation<'a> {
                 // The answer came after the transaction was carried out, or was not; a look tells.
                 let now = self.look().await?;
                 let same = now.record_at == before.record_at && now.lease_at == before.lease_at;
-                return match same || !trouble.maybe {
-                    true => Err(self.refused(trouble.cause)),
-                    false => Ok(now),
-                };
+                if same {
+                    return Err(self.refused(trouble.cause));
+                }
+                if trouble.maybe {
+                    self.doubt = Some(trouble.cause);
+                }
+                return Ok(now);
             }
         }
         if trouble.maybe {
@@ -190,7 +193,7 @@ impl<'a> Operation<'a> {
         (now, less): (Millis, bool),
     ) -> Result<(Written, Plan), Trouble> {
         let mut plan = match change {
-            Change::Keep | Change::Remove => self.removal(),
+            Change::Keep | Change::Remove => self.removal(&before.entry),
             Change::Put(mut record) => {
                 if less && let Some(answer) = &mut record.answer {
                     answer.body = None;
@@ -242,9 +245,15 @@ impl<'a> Operation<'a> {
             mark(&keys.lease, lease, Vec::new()),
             mark(&keys.grace, grace, Vec::new()),
             mark(&keys.body, body, whole),
+            RequestOp::put(self.counted(&record), Vec::new(), kept.id),
         ];
         let lease_at = if lease.is_some() { None } else { Some(0) };
         Ok(Plan { success, head, record: Some(record), lease_at })
+    }
+
+    /// The key by which the record is counted as its principal's.
+    fn counted(&self, record: &Record) -> Vec<u8> {
+        shares::key(&self.inner.prefix, record.claimant.principal, &self.rid)
     }
 
     /// A lease for so many milliseconds; none for none.
@@ -262,10 +271,15 @@ impl<'a> Operation<'a> {
         Ok(RequestOp::rewrite(self.keys.record.clone(), value.map_err(no_randomness)?))
     }
 
-    fn removal(&self) -> Plan {
-        let Keys { record, lease, grace, body } = &self.keys;
-        let keys = [record, lease, grace, body].into_iter();
-        let success = keys.map(|key| RequestOp::delete(key.clone())).collect();
+    fn removal(&self, before: &Entry) -> Plan {
+        let Keys { record, lease, grace, body } = self.keys.clone();
+        // Of a record that cannot be read nobody knows whose it is; what counts it ends by itself.
+        let counted = match before {
+            Entry::Record(record) => Some(self.counted(record)),
+            _ => None,
+        };
+        let keys = [record, lease, grace, body].into_iter().chain(counted);
+        let success = keys.map(RequestOp::delete).collect();
         Plan { success, head: Head::NONE, record: None, lease_at: Some(0) }
     }
 

@@ -65,7 +65,7 @@ proptest! {
         let mut usage = Usage::new(LIMITS);
         let shares: Vec<_> = shares
             .into_iter()
-            .map(|(principal, bytes, state)| Share { state: State::ALL[state], ..of(principal, bytes) })
+            .map(|(principal, bytes, n)| Share { state: State::ALL[n], ..of(principal, bytes) })
             .collect();
         let mut before = None;
         for share in &shares {

@@ -232,6 +232,7 @@ impl Link {
         }
         *self.evicts.lock().unwrap_or_else(PoisonError::into_inner) = false;
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Ok(open);
+        shared.bound_quotas();
         if forgot {
             shared.guard(Some(self), "the server has another history than before");
         }
@@ -255,6 +256,7 @@ impl Link {
             if let Ok(open) = &mut *self.standing.lock().unwrap_or_else(PoisonError::into_inner) {
                 open.facts = facts;
             }
+            shared.bound_quotas();
             if forgot {
                 shared.guard(Some(self), "the server has another history than before");
             }

@@ -144,10 +144,11 @@ impl Quotas {
 }
 
 impl Shared {
-    /// Sends the counts to the servers, and learns the sums.
-    pub(super) async fn flush_quotas(self: &Arc<Self>) {
+    /// Learns how much the servers take: all of them together, when each has a bound.
+    pub(super) fn bound_quotas(&self) {
         let mut room = 0;
         for link in self.links() {
+            // What is known of a server that is away for a moment stays as it is.
             let Ok(open) = link.open() else { return };
             if open.facts.max_memory == 0 {
                 room = 0;
@@ -157,7 +158,11 @@ impl Shared {
         }
         let bound = (room > 0).then_some(room / SHARE);
         *self.quotas.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound;
-        if bound.is_none() {
+    }
+
+    /// Sends the counts to the servers, and learns the sums.
+    pub(super) async fn flush_quotas(self: &Arc<Self>) {
+        if self.quotas.bound().is_none() {
             return;
         }
         for (principal, pending) in self.quotas.due(clock::now()) {

@@ -17,6 +17,7 @@ use super::hedge::HedgeMetrics;
 use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
+use super::tls::HandshakesOut;
 use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
@@ -322,6 +323,8 @@ pub struct UpstreamMetrics {
     pub would_eject: Counter,
     /// Its adaptive limit.
     pub places: LimitMetrics,
+    /// How its TLS handshakes ended.
+    pub handshakes: HandshakesOut,
     results: [Counter; RESULTS.len()],
     duration: Latency<15>,
 }
@@ -340,6 +343,7 @@ impl Default for UpstreamMetrics {
             ejections: Counter::default(),
             would_eject: Counter::default(),
             places: LimitMetrics::default(),
+            handshakes: HandshakesOut::default(),
             results: Default::default(),
             duration: Latency::new(&WIDE),
         }
@@ -390,6 +394,7 @@ impl Emit for UpstreamMetrics {
             Family::UpstreamWouldEject => {
                 samples.counter(owner, None, self.would_eject.get() as f64);
             }
+            Family::UpstreamHandshakes => self.handshakes.emit(owner, samples),
             _ => self.places.emit(owner, samples),
         }
     }

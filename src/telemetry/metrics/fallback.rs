@@ -44,11 +44,22 @@ pub enum CacheEvent {
     Invalidated,
     /// A request was answered by what another one in flight had fetched.
     Coalesced,
+    /// A 304 said that an answer is still the present one (RFC 9111, 4.3.4).
+    Confirmed,
+    /// An answer was forgotten because its time was over.
+    Expired,
 }
 
 impl CacheEvent {
-    const ALL: [Self; 5] =
-        [Self::Kept, Self::TooLarge, Self::Evicted, Self::Invalidated, Self::Coalesced];
+    const ALL: [Self; 7] = [
+        Self::Kept,
+        Self::TooLarge,
+        Self::Evicted,
+        Self::Invalidated,
+        Self::Coalesced,
+        Self::Confirmed,
+        Self::Expired,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +68,8 @@ impl CacheEvent {
             Self::Evicted => "evicted",
             Self::Invalidated => "invalidated",
             Self::Coalesced => "coalesced",
+            Self::Confirmed => "confirmed",
+            Self::Expired => "expired",
         }
     }
 }

@@ -166,6 +166,9 @@ families! {
             "Endpoints that were taken out of the choice because they failed.";
         UpstreamWouldEject = COUNTER "outrigger_upstream_would_eject_total" ["upstream"]
             "Ejections that the policy in observe mode would have made.";
+        UpstreamHandshakes = COUNTER "outrigger_upstream_tls_handshakes_total"
+            ["upstream" "result"]
+            "TLS handshakes with endpoints: full, resumed, or why there is no connection.";
         LimitPlaces = GAUGE "outrigger_upstream_concurrency_limit" ["upstream"]
             "The most requests that the adaptive limit lets be in flight.";
         LimitInFlight = GAUGE "outrigger_upstream_concurrency_in_flight" ["upstream"]
@@ -207,6 +210,9 @@ families! {
             "The most connections from clients that may be open.";
         ListenerReasons = COUNTER "outrigger_listener_reasons_total" ["listener" "reason"]
             "Requests that were answered before a route was chosen, by reason.";
+        ListenerHandshakes = COUNTER "outrigger_listener_tls_handshakes_total"
+            ["listener" "result"]
+            "TLS handshakes with clients: full, resumed, or why there is no connection.";
     }
     Worker {
         WorkerBusy = COUNTER "outrigger_worker_busy_seconds_total" ["worker"]
@@ -227,10 +233,20 @@ families! {
             "Always 1; the label is the hash of the configuration in force.";
         AccessLogDropped = COUNTER "outrigger_access_log_dropped_total" []
             "Lines of the access log that were lost, because they could not be written in time.";
+        TlsSwaps = COUNTER "outrigger_tls_file_changes_total" ["result"]
+            "Changes of certificates, keys and authorities on disk, by whether they were taken.";
+        TlsRefused = GAUGE "outrigger_tls_files_refused" ["side" "name"]
+            "1 while the files of a listener or upstream have a fault and earlier ones are in use.";
+        TlsExpiry = GAUGE "outrigger_tls_certificate_expires_seconds" ["side" "name" "file"]
+            "Time until a certificate in use, or one that vouches for it in the file, expires.";
         ProtectionPressure = GAUGE "outrigger_protection_pressure" ["resource"]
             "Shortness of the proxy itself, 0 none to 1 all refused; that of the worst worker.";
         ProtectionUsage = GAUGE "outrigger_protection_usage_ratio" ["resource"]
             "Share in use of what there is of the resource for the proxy; none where not known.";
+        KeptBodies = GAUGE "outrigger_kept_body_bytes" []
+            "Bytes of request bodies that are kept for another attempt or a copy.";
+        KeptBodiesLimit = GAUGE "outrigger_kept_body_limit_bytes" []
+            "The most bytes of request bodies that are kept at once; beyond, none is tried again.";
         Build = GAUGE "outrigger_build_info" ["version"]
             "Always 1; the label is the version of the proxy.";
     }

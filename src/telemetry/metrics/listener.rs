@@ -4,6 +4,7 @@ use super::cell::{Counter, Level};
 use super::children::{Emit, count};
 use super::family::Family;
 use super::samples::Samples;
+use super::tls::HandshakesIn;
 use crate::telemetry::reason::Reason;
 
 /// The numbers of a listener.
@@ -15,6 +16,8 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// The most connections that may be open.
     pub connection_limit: Level,
+    /// How its TLS handshakes ended.
+    pub handshakes: HandshakesIn,
     reasons: [Counter; Reason::COUNT],
 }
 
@@ -24,6 +27,7 @@ impl Default for ListenerMetrics {
             connections: Level::default(),
             accepted: Counter::default(),
             connection_limit: Level::default(),
+            handshakes: HandshakesIn::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -48,6 +52,7 @@ impl Emit for ListenerMetrics {
             Family::ListenerConnectionLimit => {
                 samples.gauge(owner, None, self.connection_limit.get() as f64);
             }
+            Family::ListenerHandshakes => self.handshakes.emit(owner, samples),
             Family::ListenerReasons => {
                 for (counter, reason) in self.reasons.iter().zip(Reason::ALL) {
                     samples.occurred(owner, reason.as_str(), counter.get());

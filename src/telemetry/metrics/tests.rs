@@ -31,6 +31,15 @@ fn learned(metrics: &Metrics) {
     learned.throttles.inc();
 }
 
+fn tls(metrics: &Metrics) {
+    metrics.upstream("stock").handshakes.count(HandshakeOut::Resumed);
+    metrics.listener("http").handshakes.count(HandshakeIn::NotTls);
+    metrics.tls().swapped(true);
+    let (side, name, file) = ("listener", "secure".to_owned(), "/tls/a.crt".to_owned());
+    let expiry = Expiry { side, name: name.clone(), file, seconds: 86_400.5 };
+    metrics.tls().show(vec![expiry], vec![(side, name, true)]);
+}
+
 /// Two routes, one of them idle, two upstreams, and at least one sample of every metric.
 fn scenario() -> Metrics {
     let metrics = Metrics::new(CAUSES);
@@ -84,6 +93,7 @@ fn scenario() -> Metrics {
     endpoint.ended(false, Duration::from_millis(250));
     endpoint.ejected.set(1);
     endpoint.ewma.set(0.125);
+    tls(&metrics);
     let listener = metrics.listener("http");
     listener.connections.inc();
     listener.accepted.add(2);

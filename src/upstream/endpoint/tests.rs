@@ -8,7 +8,7 @@ use crate::telemetry::metrics::Metrics;
 fn endpoint() -> Endpoint {
     let address = EndpointAddress::Tcp("127.0.0.1:80".parse().expect("an address"));
     let metrics = Metrics::new(Suppressed::NAMES).endpoint("u", "127.0.0.1:80");
-    Endpoint::new(Spec { address, weight: 1, zone: None }, metrics, None)
+    Endpoint::new(Spec { address, weight: 1, zone: None, host: "127.0.0.1".into() }, metrics, None)
 }
 
 fn ended(status: u16) -> Outcome {

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,6 +23,11 @@ fn settings(path: &str, expect: &str) -> Settings {
         expect: expect.parse().unwrap(),
         ..Settings::default()
     }
+}
+
+/// In the clear.
+fn plain(http2: bool) -> Speak<'static> {
+    Speak { protocol: if http2 { Protocol::Http2 } else { Protocol::Http1 }, tls: None }
 }
 
 fn tcp(listener: &TcpListener) -> EndpointAddress {
@@ -84,7 +89,7 @@ async fn the_status_decides_in_both_protocols_and_the_connection_is_closed() {
         ] {
             let (address, _, task) = server(http2).await;
             let settings = settings(&format!("/health/{status}"), expect);
-            let result = check(&address, &settings, "pay.test:80", http2).await;
+            let result = check(&address, &settings, "pay.test:80", plain(http2)).await;
             assert_eq!(result.is_ok(), good, "{status} {expect} {http2} {result:?}");
             if let Err(error) = result {
                 assert_eq!(error, format!("the answer's status is {status}, not {expect}"));
@@ -99,7 +104,7 @@ async fn the_request_names_the_host_the_path_and_the_checker() {
     for http2 in [false, true] {
         let (address, seen, _task) = server(http2).await;
         let settings = settings("/a/b/200?deep=1", "200");
-        check(&address, &settings, "pay.test:81", http2).await.unwrap();
+        check(&address, &settings, "pay.test:81", plain(http2)).await.unwrap();
         let seen = seen.lock().unwrap();
         let [request] = seen.as_slice() else { panic!("one request, not {seen:?}") };
         assert_eq!(request.method(), Method::GET);
@@ -127,9 +132,10 @@ async fn a_unix_socket_is_asked_too() {
         serve(stream, false, Seen::default()).await;
     });
     let address = EndpointAddress::Unix(path.clone());
-    check(&address, &settings("/200", "200"), "localhost", false).await.unwrap();
+    check(&address, &settings("/200", "200"), "localhost", plain(false)).await.unwrap();
     in_time(task).await.unwrap();
-    let error = check(&address, &settings("/200", "200"), "localhost", false).await.unwrap_err();
+    let error =
+        check(&address, &settings("/200", "200"), "localhost", plain(false)).await.unwrap_err();
     assert!(error.contains(&format!("cannot connect to unix:{}", path.display())), "{error}");
 }
 
@@ -139,7 +145,8 @@ async fn a_refused_connection_is_named() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = EndpointAddress::Tcp(socket.local_addr().unwrap());
-    let error = check(&address, &settings("/200", "200"), "pay.test", false).await.unwrap_err();
+    let error =
+        check(&address, &settings("/200", "200"), "pay.test", plain(false)).await.unwrap_err();
     assert!(error.starts_with(&format!("cannot connect to {address}: ")), "{error}");
 }
 
@@ -164,7 +171,7 @@ async fn an_endpoint_that_stays_silent_has_failed_in_time_and_is_hung_up_on() {
         let (address, mut closed) = speaks(b"").await;
         let timeout = Period::from_millis(50);
         let settings = Settings { timeout, ..settings("/200", "200") };
-        let result = in_time(check(&address, &settings, "pay.test", http2)).await;
+        let result = in_time(check(&address, &settings, "pay.test", plain(http2))).await;
         assert_eq!(result, Err("no answer within 50ms".to_owned()));
         in_time(closed.recv()).await.unwrap();
     }
@@ -174,14 +181,14 @@ async fn an_endpoint_that_stays_silent_has_failed_in_time_and_is_hung_up_on() {
 async fn only_the_head_is_read() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nfirst bytes";
     let (address, mut closed) = speaks(head).await;
-    in_time(check(&address, &settings("/200", "200"), "pay.test", false)).await.unwrap();
+    in_time(check(&address, &settings("/200", "200"), "pay.test", plain(false))).await.unwrap();
     in_time(closed.recv()).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_not_http_has_failed() {
     let (address, _closed) = speaks(b"220 smtp.test ESMTP ready\r\n").await;
-    let result = in_time(check(&address, &settings("/200", "200"), "pay.test", false)).await;
+    let result = in_time(check(&address, &settings("/200", "200"), "pay.test", plain(false))).await;
     let error = result.unwrap_err();
     assert!(error.starts_with("the request failed: "), "{error}");
 }
@@ -193,7 +200,7 @@ async fn an_endpoint_that_hangs_up_has_failed() {
         let address = tcp(&listener);
         let task = tokio::spawn(async move { drop(listener.accept().await.unwrap()) });
         let settings = settings("/200", "200");
-        let result = in_time(check(&address, &settings, "pay.test", http2)).await;
+        let result = in_time(check(&address, &settings, "pay.test", plain(http2))).await;
         let error = result.unwrap_err();
         assert!(error.starts_with("the request failed: "), "{error}");
         task.await.unwrap();
@@ -205,7 +212,7 @@ async fn a_request_that_cannot_be_made_connects_to_nothing() {
     let address = EndpointAddress::Unix("/nonexistent".into());
     for (path, host) in [("healthz", "pay.test"), ("/a b", "pay.test"), ("/", "pay\n.test")] {
         for http2 in [false, true] {
-            let result = check(&address, &settings(path, "200"), host, http2).await;
+            let result = check(&address, &settings(path, "200"), host, plain(http2)).await;
             let error = result.unwrap_err();
             assert!(error.contains("is not a valid request"), "{error}");
         }

@@ -10,11 +10,12 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
 
-use super::chunked::{Decoder, Step};
 use super::head::{self, Framing, Head};
 use super::{Fault, Outgoing};
+use crate::http1::{Decoder, Step};
 use crate::upstream::connect::Stream;
 use crate::upstream::connections::Place;
+use crate::upstream::message::Informed;
 
 /// How much is read at once at first: the heads of most answers and many whole ones.
 const READ_BYTES: usize = 8 * 1024;
@@ -95,6 +96,11 @@ where
         self.opened
     }
 
+    /// Who vouched for the endpoint when it was opened; see [`Stream::opened_by`].
+    pub fn opened_by(&self) -> u64 {
+        if let Wire::Whole(stream) = &self.wire { stream.opened_by() } else { 0 }
+    }
+
     /// Whether an idle connection can still be used: the endpoint has neither closed it nor sent
     /// anything that nobody asked for. Costs no system call unless the kernel has reported
     /// something.
@@ -131,14 +137,19 @@ where
         self.outgoing.take_if(|outgoing| !outgoing.started())
     }
 
-    /// Writes the request and waits for the answer's head. Interim answers are passed over.
+    /// Writes the request and waits for the answer's head. Interim answers (1xx) but 100 (Continue)
+    /// are told to whoever wants to hear of them.
     ///
     /// # Errors
     /// When the exchange broke; [`Self::take_unsent`] tells whether before its first byte.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Fault>> {
+    pub fn poll_head(
+        &mut self,
+        informed: Option<&dyn Informed>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Fault>> {
         let refused = self.write(cx)?;
         loop {
-            if let Some(head) = self.take_head()? {
+            if let Some(head) = self.take_head(informed)? {
                 self.write_rest_aside();
                 return Poll::Ready(Ok(self.enter_body(head)));
             }
@@ -172,7 +183,7 @@ where
         }
     }
 
-    fn take_head(&mut self) -> Result<Option<Head>, Fault> {
+    fn take_head(&mut self, informed: Option<&dyn Informed>) -> Result<Option<Head>, Fault> {
         let Reading::Head { scanned, interim, to_head } = &mut self.reading else {
             return Err(Fault::Closed);
         };
@@ -191,6 +202,11 @@ where
             *interim += 1;
             if *interim > INTERIM_MAX {
                 return Err(Fault::Answer("it has more than 16 interim heads"));
+            }
+            if let Some(informed) = informed
+                && status != http::StatusCode::CONTINUE
+            {
+                informed.interim(head.response);
             }
             if self.buffer.is_empty() {
                 return Ok(None);

@@ -16,6 +16,8 @@ use super::Fault;
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most fields of an answer's head, the same as a listener's default for a request.
 const FIELDS_MAX: usize = 100;
+/// Heads of up to so many fields are read without memory of their own.
+const FEW_FIELDS: usize = 24;
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(super) enum Framing {
 }
 
 /// Where a field stands in the buffer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Place {
     name: (u32, u32),
     value: (u32, u32),
@@ -60,7 +62,7 @@ pub(super) fn take(
     if scanned > 0 && !has_end(buffer.get(scanned.saturating_sub(3)..).unwrap_or_default()) {
         return if buffer.len() >= HEAD_BYTES_MAX { Err(TOO_LARGE) } else { Ok(None) };
     }
-    let mut places = [Place { name: (0, 0), value: (0, 0) }; FIELDS_MAX];
+    let (mut few, mut many) = ([Place::default(); FEW_FIELDS], Vec::new());
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -79,12 +81,19 @@ pub(super) fn take(
         let from = (text.as_ptr() as usize - start) as u32;
         (from, from + text.len() as u32)
     };
+    let count = parsed.headers.len();
+    let places = match few.get_mut(..count) {
+        Some(few) => few,
+        None => {
+            many.resize(count, Place::default());
+            many.as_mut_slice()
+        }
+    };
     for (place, field) in places.iter_mut().zip(parsed.headers.iter()) {
         *place = Place { name: within(field.name.as_bytes()), value: within(field.value) };
     }
-    let count = parsed.headers.len();
     let bytes = buffer.split_to(length).freeze();
-    read(&bytes, places.get(..count).unwrap_or_default(), status, version, to_head).map(Some)
+    read(&bytes, places, status, version, to_head).map(Some)
 }
 
 const TOO_LARGE: Fault = Fault::Answer("its head is larger than 64 KiB or 100 fields");

@@ -62,8 +62,10 @@ async fn ours(text: &str, method: &Method) -> Read {
         headers: &headers,
         own: &own,
         body,
+        idle_max: None,
+        informed: None,
     }));
-    let head = std::future::poll_fn(|cx| connection.poll_head(cx)).await.ok()?;
+    let head = std::future::poll_fn(|cx| connection.poll_head(None, cx)).await.ok()?;
     finish(head.map(|()| Body::Http1(connection))).await
 }
 

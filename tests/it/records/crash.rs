@@ -144,7 +144,10 @@ async fn peek(store: &Embedded, n: u64) -> Option<Found> {
 /// Whether what is in the file is what was said.
 async fn check(store: &Embedded, n: u64, told: Told) {
     let found = peek(store, n).await;
-    let is_done = |found: &Option<Found>| matches!(found, Some(Found::Completed { answer: found, .. }) if *found == answer(&body(n)));
+    let is_done = |found: &Option<Found>| match found {
+        Some(Found::Completed { answer: found, .. }) => *found == answer(&body(n)),
+        _ => false,
+    };
     let is_unknown = matches!(found, Some(Found::Unknown { .. }));
     let fine = match told {
         Told::Done(_) => is_done(&found),

@@ -1,5 +1,6 @@
 //! The store in etcd, against real members of it.
 
+mod connections;
 mod failover;
 mod gateway;
 mod limits;

@@ -4,7 +4,6 @@
 mod failover;
 mod faults;
 mod fitness;
-mod latency;
 mod servers;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ pub(crate) mod name_server;
 pub(crate) mod proxy;
 pub(crate) mod relay;
 pub(crate) mod reply;
+pub(crate) mod secure;
 pub(crate) mod service;
 pub(crate) mod sidecar;
 pub(crate) mod upstream;

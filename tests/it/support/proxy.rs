@@ -55,6 +55,13 @@ impl Builder {
         self
     }
 
+    /// Puts one text in place of another.
+    pub(crate) fn replaced(mut self, old: &str, new: &str) -> Self {
+        assert!(self.text.contains(old), "no {old} in\n{}", self.text);
+        self.text = self.text.replace(old, new);
+        self
+    }
+
     /// Puts the upstream's address in place of `{upstream}`.
     pub(crate) fn to(self, upstream: &Upstream) -> Self {
         self.with("upstream", upstream.address())

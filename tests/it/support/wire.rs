@@ -87,6 +87,19 @@ impl Wire {
         }
     }
 
+    /// Reads up to and with these bytes; `None` when it ends before.
+    pub(crate) async fn try_until(&mut self, end: &str) -> Option<String> {
+        loop {
+            let found = self.read.windows(end.len()).position(|window| window == end.as_bytes());
+            if let Some(at) = found {
+                return Some(text(self.read.drain(..at + end.len()).collect()));
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
     /// Reads the head of a message.
     pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
@@ -106,6 +119,16 @@ impl Wire {
             assert!(self.more().await, "it ended after {} of {count} bytes", self.read.len());
         }
         self.read.drain(..count).collect()
+    }
+
+    /// Reads so many bytes; `None` when it ends before.
+    pub(crate) async fn try_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.read.drain(..count).collect())
     }
 
     /// Reads a message with `Content-Length` or without a body: its head, and its body.

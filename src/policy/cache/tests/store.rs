@@ -53,6 +53,22 @@ fn an_unsafe_method_takes_all_answers_of_its_uri() {
 }
 
 #[test]
+fn what_is_over_leaves_with_its_bytes_and_its_place_in_the_order() {
+    let mut store = Store::default();
+    keep(&mut store, ROOM, "a", Some("de"), 1);
+    keep(&mut store, ROOM, "a", Some("fr"), 2);
+    keep(&mut store, ROOM, "b", None, 3);
+    let bytes = store.bytes();
+    assert_eq!(store.retain(|answer| *answer != 1), 1);
+    assert_eq!(store.find("a", &speaks("de")), None);
+    assert_eq!(store.find("a", &speaks("fr")), Some(&2));
+    assert_eq!(store.retain(|answer| *answer == 3), 1);
+    assert!(store.bytes() < bytes && store.answers() == 1);
+    assert_eq!(store.shrink(0), 1, "the order knows of what is left alone");
+    assert_eq!((store.answers(), store.bytes()), (0, 0));
+}
+
+#[test]
 fn the_one_not_used_for_the_longest_time_makes_room() {
     let cost = 100 + 2 + OVERHEAD;
     let mut store = Store::default();

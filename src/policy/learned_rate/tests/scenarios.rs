@@ -10,34 +10,46 @@ fn fifty(counts: Counts, says: Says, load: Load) -> Story {
 }
 
 /// What is promised: 45 to 50 a second within a minute, and less than 1 % of throttles from then
-/// on. A bucket of 200 may give a little more at times.
-#[test]
-fn fifty_a_second_are_found_within_a_minute_and_kept() {
-    for counts in [10.0, 50.0, 200.0].map(Counts::Bucket).into_iter().chain([Counts::Window(1.0)]) {
-        for says in SAYS {
-            for (seed, latency, offered, random) in [
-                (1, 0.03, 100.0, false),
-                (2, 0.2, 100.0, true),
-                (3, 0.03, 250.0, true),
-                (4, 0.1, 75.0, true),
-            ] {
-                let load = Load { seed, latency, offered, random, ..Load::default() };
-                let story = fifty(counts, says, load);
-                let what = format!("{counts:?} {says:?} {load:?}");
-                let share = story.throttled_share(60, 300);
-                assert!(share < 0.01, "{what}: {share} throttled");
-                let whole = story.passed(60, 300);
-                // Where answers are as late as windows are long, or the load is hardly more than
-                // the limit, it is a little less at times.
-                let least = if says == Says::Nothing && offered == 100.0 { 45.0 } else { 44.0 };
-                assert!((least..=50.5).contains(&whole), "{what}: {whole} a second");
-                for from in (60..300).step_by(30) {
-                    let part = story.passed(from, from + 30);
-                    assert!((36.0..=56.0).contains(&part), "{what}: {part} a second from {from}");
-                }
+/// on; 46 where answers come back before a short window is over.
+fn fifty_a_second_are_kept(says: Says) {
+    let buckets = [5.0, 10.0, 50.0, 200.0].map(Counts::Bucket);
+    for counts in buckets.into_iter().chain([Counts::Window(1.0)]) {
+        for (seed, latency, offered, random) in [
+            (1, 0.03, 100.0, false),
+            (2, 0.2, 100.0, true),
+            (3, 0.03, 250.0, true),
+            (4, 0.1, 75.0, true),
+            (5, 0.002, 100.0, true),
+        ] {
+            let load = Load { seed, latency, offered, random, length: 240.0, ..Load::default() };
+            let story = fifty(counts, says, load);
+            let what = format!("{counts:?} {says:?} {load:?}");
+            let share = story.throttled_share(60, 240);
+            assert!(share < 0.005, "{what}: {share} throttled");
+            let whole = story.passed(60, 240);
+            let least = if latency < 0.2 { 46.0 } else { 44.0 };
+            assert!((least..=50.5).contains(&whole), "{what}: {whole} a second");
+            for from in (60..240).step_by(30) {
+                let part = story.passed(from, from + 30);
+                assert!((40.0..=56.0).contains(&part), "{what}: {part} a second from {from}");
             }
         }
     }
+}
+
+#[test]
+fn fifty_a_second_are_found_and_kept_by_status_alone() {
+    fifty_a_second_are_kept(Says::Nothing);
+}
+
+#[test]
+fn fifty_a_second_are_found_and_kept_by_retry_after() {
+    fifty_a_second_are_kept(Says::RetryAfter);
+}
+
+#[test]
+fn fifty_a_second_are_found_and_kept_by_fields() {
+    fifty_a_second_are_kept(Says::Fields);
 }
 
 #[test]
@@ -73,8 +85,8 @@ fn several_proxies_share_a_limit() {
             let load = Load { seed, sidecars: 5, offered: 250.0, random: true, ..Load::default() };
             let story = fifty(counts, says, load);
             let (passed, share) = (story.passed(60, 300), story.throttled_share(60, 300));
-            assert!((42.0..=51.0).contains(&passed), "{counts:?} {says:?}: {passed} a second");
-            assert!(share < 0.015, "{counts:?} {says:?}: {share} throttled");
+            assert!((45.0..=51.0).contains(&passed), "{counts:?} {says:?}: {passed} a second");
+            assert!(share < 0.01, "{counts:?} {says:?}: {share} throttled");
         }
     }
 }
@@ -86,7 +98,8 @@ fn a_limit_that_is_raised_tenfold_is_found_within_minutes() {
             for (before, after) in [(50.0, 500.0), (5.0, 50.0)] {
                 let allows = |at: f64| if at < 120.0 { before } else { after };
                 let mut third = ThirdParty::new(counts, says, allows);
-                let load = Load { offered: 1000.0, random: true, length: 480.0, ..Load::default() };
+                let offered = 1.5 * after;
+                let load = Load { offered, random: true, length: 480.0, ..Load::default() };
                 let story = play(load, &mut third);
                 let most = (120..480).map(|s| story.passed(s, s + 1)).take(180).fold(0.0, f64::max);
                 assert!(most >= 0.8 * after, "{counts:?} {says:?}: {most} of {after} in 3 minutes");

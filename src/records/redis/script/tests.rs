@@ -199,7 +199,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..700_000_u64).prop_map(Step::Wait),
         1 => (0..700_000_u64).prop_map(Step::Back),
         2 => (0..=1_u8).prop_map(Step::Peek),
-        6 => (claims(), prop::bool::weighted(0.1)).prop_map(|(claim, over)| Step::Claim(claim, over)),
+        6 => (claims(), prop::bool::weighted(0.1))
+            .prop_map(|(claim, over)| Step::Claim(claim, over)),
         9 => (0..4_usize, settles()).prop_map(|(fence, settle)| Step::Settle(fence, settle)),
     ];
     prop::collection::vec(step, 1..40)
@@ -411,11 +412,11 @@ fn what_cannot_be_read_is_unknown_and_never_absent() {
         |connection, key| set(connection, key, |bytes| bytes[90] ^= 1),
         |connection, key| {
             let _: () = connection.hdel(key, "r").unwrap();
-            connection.hset(key, "an", "x").unwrap()
+            let _: () = connection.hset(key, "an", "x").unwrap();
         },
         |connection, key| {
             let _: () = connection.del(key).unwrap();
-            connection.set(key, "a string").unwrap()
+            let _: () = connection.set(key, "a string").unwrap();
         },
     ];
     for damage in damages {

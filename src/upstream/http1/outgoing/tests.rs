@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::Waker;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use proptest::prelude::*;
 
@@ -121,7 +122,8 @@ fn request(
 fn message(method: &str, headers: &HeaderMap, own: &OwnFields, body: Frames) -> Outgoing<Frames> {
     let method = method.parse().expect("a method");
     let uri = http::Uri::from_static("/a?b");
-    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body, idle_max: None })
+    let (idle_max, informed) = (None, None);
+    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body, idle_max, informed })
 }
 
 fn written(mut outgoing: Outgoing<Frames>) -> String {

@@ -10,6 +10,9 @@ use super::*;
 
 const CLAIMANTS: u64 = 16;
 
+/// Makes a change of a claimant's.
+type Making = fn(Claimant, Retention) -> Settle;
+
 /// Of many claims at the same time exactly one is granted, and the others learn of it.
 pub(crate) async fn l1_one_of_many_claims_wins(fixture: &impl Fixture) {
     let scene = fixture.scene().await;
@@ -93,7 +96,7 @@ pub(crate) async fn l2_a_change_can_be_sent_again(fixture: &impl Fixture) {
     let scene = fixture.scene().await;
     let store = &*scene.store;
     let retention = LONG;
-    let changes: [fn(Claimant, Retention) -> Settle; 4] = [
+    let changes: [Making; 4] = [
         |by, _| complete(by, b"once"),
         |by, _| doubt(by),
         |by, _| Settle::Release { by },

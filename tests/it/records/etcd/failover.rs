@@ -39,11 +39,14 @@ async fn leader(members: &Members) -> usize {
     .await
 }
 
+/// The proxy, and the fence that it got.
+type Grant = (u64, Fence);
+
 /// Claims of many keys by several proxies at once, each key wanted by all of them.
 #[derive(Default)]
 struct Load {
     over: AtomicBool,
-    granted: Mutex<HashMap<u64, Vec<(u64, Fence)>>>,
+    granted: Mutex<HashMap<u64, Vec<Grant>>>,
     faults: AtomicU64,
     done: AtomicU64,
 }
@@ -79,7 +82,7 @@ const PATIENCE_OF_OPS: Duration = Duration::from_secs(1);
 
 /// The leader is killed under load: no key is granted twice, and soon keys are granted again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn f_a_leader_killed_under_load_grants_no_key_twice() {
+async fn a_leader_killed_under_load_grants_no_key_twice() {
     let members = Members::start();
     let settings = hasty(&members, "fail:");
     let load = Arc::new(Load::default());
@@ -120,7 +123,7 @@ async fn f_a_leader_killed_under_load_grants_no_key_twice() {
 
 /// Two of three members stopped, by a signal or for good: refused in time, and it says why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn f_without_a_majority_it_refuses_in_time_and_says_so() {
+async fn without_a_majority_it_refuses_in_time_and_says_so() {
     let members = Members::start();
     let settings = hasty(&members, "lone:");
     let store = open(&settings).await;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Asks one question of a member that is there; the answer as JSON.
-async fn ask(member: SocketAddr, path: &str, question: &str) -> serde_json::Value {
+pub(crate) async fn ask(member: SocketAddr, path: &str, question: &str) -> serde_json::Value {
     try_ask(member, path, question).await.unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 /// How many members a cluster has.
@@ -48,6 +49,14 @@ impl Members {
         Self::with(peers, peers, more)
     }
 
+    /// Three members that clients reach over TLS, by the certificate and the key in these files.
+    pub(crate) fn behind_tls(certificate: &Path, key: &Path) -> Self {
+        let peers = free();
+        let files = [("cert", certificate), ("key", key)];
+        let files = files.map(|(what, file)| format!("--{what}-file={}", file.display()));
+        Self::with(peers, peers, &files.each_ref().map(String::as_str))
+    }
+
     fn with(listen: [SocketAddr; MEMBERS], found: [SocketAddr; MEMBERS], more: &[&str]) -> Self {
         let clients: [_; MEMBERS] = free();
         let cluster: Vec<_> =
@@ -55,13 +64,18 @@ impl Members {
         let members = (0..MEMBERS).map(|at| {
             let folder = tempfile::tempdir().unwrap().keep().display().to_string();
             let client = clients[at];
+            let scheme = if more.iter().any(|more| more.starts_with("--cert-file")) {
+                "https"
+            } else {
+                "http"
+            };
             let mut arguments = vec![
                 format!("--name=m{at}"),
                 format!("--data-dir={folder}/data"),
                 format!("--listen-peer-urls=http://{}", listen[at]),
                 format!("--initial-advertise-peer-urls=http://{}", found[at]),
-                format!("--listen-client-urls=http://{client}"),
-                format!("--advertise-client-urls=http://{client}"),
+                format!("--listen-client-urls={scheme}://{client}"),
+                format!("--advertise-client-urls={scheme}://{client}"),
                 format!("--initial-cluster={}", cluster.join(",")),
                 "--log-level=warn".to_owned(),
                 "--logger=zap".to_owned(),

@@ -1,6 +1,7 @@
 //! A partition that leaves one proxy with one of three members.
 
 use outrigger::policy::idempotency::machine::{Claimed, Found};
+use outrigger::policy::idempotency::record::{Claimant, Entry};
 use outrigger::records::Fault;
 
 use super::contract::{acquire, claim, complete, peek, rid, settle};
@@ -30,6 +31,30 @@ async fn the_smaller_side_refuses_and_the_larger_one_serves() {
     relays[0].cut_all();
     relays[1..].iter().for_each(|relay| relay.cut_off(&name));
 
+    refuses(&small).await;
+
+    // The larger side sees what was done before, and serves what the smaller one refused.
+    let found = peek(&*large, rid(1)).await;
+    assert!(matches!(found, Some(Found::InFlight { .. })), "{found:?}");
+    let mut served = Vec::new();
+    for n in 0..5 {
+        let by = acquire(&*large, rid(10 + n), claim(50 + n)).await;
+        settle(&*large, rid(10 + n), complete(by, b"served")).await;
+        served.push(by);
+    }
+
+    relays.iter().for_each(Relay::heal);
+    ready(&*small).await;
+    for (n, by) in (0..5).zip(served) {
+        agree(n, by, [&small, &large]).await;
+    }
+    // What was in flight before the partition is settled by its owner after it.
+    let done = large.settle(rid(1), complete(before, b"1"), contract::deadline()).await;
+    assert!(done.is_ok(), "{done:?}");
+}
+
+/// New keys and reads are refused in time, and it says that it is not ready.
+async fn refuses(small: &Etcd) {
     for n in 0..5 {
         let asked = clock::now();
         let answer = small.claim(rid(10 + n), claim(10 + n), asked + Duration::from_secs(5)).await;
@@ -47,49 +72,35 @@ async fn the_smaller_side_refuses_and_the_larger_one_serves() {
     .await;
     let problem = small.health().problem.unwrap_or_default();
     assert!(!problem.is_empty());
+}
 
-    // The larger side sees what was done before, and serves what the smaller one refused.
-    let found = peek(&*large, rid(1)).await;
-    assert!(matches!(found, Some(Found::InFlight { .. })), "{found:?}");
-    let mut served = Vec::new();
-    for n in 0..5 {
-        let by = acquire(&*large, rid(10 + n), claim(50 + n)).await;
-        settle(&*large, rid(10 + n), complete(by, b"served")).await;
-        served.push(by);
-    }
-
-    relays.iter().for_each(Relay::heal);
-    ready(&*small).await;
-    for (n, by) in (0..5).zip(served) {
-        // The claim that was refused, sent again: it never came to be.
-        let answer = within("an answer of the healed side", async {
-            loop {
-                let deadline = clock::now() + Duration::from_secs(1);
-                match small.claim(rid(10 + n), claim(10 + n), deadline).await {
-                    Ok(answer) => return answer,
-                    Err(_) => clock::sleep(Duration::from_millis(10)).await,
-                }
+/// A claim that was refused, sent again to the healed side: it never came to be, and both sides
+/// have what the larger one served meanwhile.
+async fn agree(n: u64, by: Claimant, [small, large]: [&Etcd; 2]) {
+    let answer = within("an answer of the healed side", async {
+        loop {
+            let deadline = clock::now() + Duration::from_secs(1);
+            match small.claim(rid(10 + n), claim(10 + n), deadline).await {
+                Ok(answer) => return answer,
+                Err(_) => clock::sleep(Duration::from_millis(10)).await,
             }
-        })
-        .await;
-        assert!(matches!(answer, Claimed::Found(Found::Completed { .. })), "{answer:?}");
-        let deadline = contract::deadline();
-        let here = within("both sides", async {
-            loop {
-                if let Ok(seen) = small.read(rid(10 + n), deadline).await {
-                    return seen.entry;
-                }
+        }
+    })
+    .await;
+    assert!(matches!(answer, Claimed::Found(Found::Completed { .. })), "{answer:?}");
+    let deadline = contract::deadline();
+    let here = within("both sides", async {
+        loop {
+            if let Ok(seen) = small.read(rid(10 + n), deadline).await {
+                return seen.entry;
             }
-        })
-        .await;
-        let there = large.read(rid(10 + n), deadline).await.unwrap().entry;
-        assert_eq!(here, there);
-        let outrigger::policy::idempotency::record::Entry::Record(record) = here else {
-            panic!("nothing there");
-        };
-        assert_eq!(record.claimant, by);
-    }
-    // What was in flight before the partition is settled by its owner after it.
-    let done = large.settle(rid(1), complete(before, b"1"), contract::deadline()).await;
-    assert!(done.is_ok(), "{done:?}");
+        }
+    })
+    .await;
+    let there = large.read(rid(10 + n), deadline).await.unwrap().entry;
+    assert_eq!(here, there);
+    let Entry::Record(record) = here else {
+        panic!("nothing there");
+    };
+    assert_eq!(record.claimant, by);
 }

@@ -1,4 +1,5 @@
-//! What the members of a cluster reach each other through: it can cut one of them off.
+//! What the members of a cluster, or a store, reach a member through: it can cut some of them off,
+//! and lose answers.
 //!
 //! Members name themselves in each request to another one, and every way to a member is one
 //! relay; so a relay knows whose connection it carries.
@@ -27,6 +28,8 @@ pub(crate) struct Relay {
 #[derive(Clone, Default)]
 struct Cut {
     all: bool,
+    /// Answers are lost.
+    answers: bool,
     members: HashSet<String>,
 }
 
@@ -56,7 +59,12 @@ impl Relay {
         });
     }
 
-    /// Everything comes through again.
+    /// Nothing comes back any more; what is asked still arrives.
+    pub(crate) fn lose_answers(&self) {
+        self.cut.send_modify(|cut| cut.answers = true);
+    }
+
+    /// Everything comes through again, on new connections where something was lost.
     pub(crate) fn heal(&self) {
         self.cut.send_replace(Cut::default());
     }
@@ -83,11 +91,23 @@ async fn carry(mut from: TcpStream, to: SocketAddr, cut: watch::Receiver<Cut>) {
         }
     };
     let back = async {
-        let _ = tokio::io::copy(&mut to_read, &mut from_write).await;
+        let (mut chunk, mut lost) = (vec![0; 16 << 10], false);
+        while let Ok(read @ 1..) = to_read.read(&mut chunk).await {
+            lost |= cut.borrow().answers;
+            if !lost && from_write.write_all(&chunk[..read]).await.is_err() {
+                return;
+            }
+        }
     };
     let mut watched = cut.clone();
     let cutting = async {
-        while !is_cut(&watched.borrow_and_update().clone()) {
+        let mut lossy = false;
+        loop {
+            let now = watched.borrow_and_update().clone();
+            if is_cut(&now) || (lossy && !now.answers) {
+                return;
+            }
+            lossy |= now.answers;
             if watched.changed().await.is_err() {
                 return;
             }

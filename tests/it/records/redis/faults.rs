@@ -133,6 +133,9 @@ async fn silence_is_not_proof() {
         let near = clock::now() + Duration::from_millis(20);
         let came = store.claim(rid(1), claim(1), near).await;
         assert!(came.is_err());
+        // A server that says nothing is left after a second.
+        let seen = std::sync::Arc::clone(&store);
+        eventually("it is given up", move || !seen.health().ready).await;
         relay.rule(Rule::Pass);
         relay.cut();
         is_ready(&store).await;

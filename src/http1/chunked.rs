@@ -1,13 +1,18 @@
-//! The chunked coding of an answer's body (RFC 9112, 7.1), taken apart as its bytes come.
+//! The chunked coding of a body (RFC 9112, 7.1), taken apart as its bytes come.
 //!
 //! Strict: lines end in CRLF, sizes are hexadecimal digits and nothing else. Extensions are passed
-//! over and bounded.
+//! over and bounded, and so is the trailer section, from which fields that a trailer may not carry
+//! are dropped.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, COOKIE, EXPECT, HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    RANGE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Fault;
+use super::Broken;
 
 /// The most bytes of extensions in one body, which carry nothing that anybody reads.
 const EXTENSION_BYTES_MAX: usize = 16 * 1024;
@@ -31,14 +36,14 @@ enum At {
 
 /// Takes chunks apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decoder {
+pub struct Decoder {
     at: At,
     extension_bytes: usize,
 }
 
 /// What the bytes so far bring.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub enum Step {
     /// Nothing yet.
     More,
     /// A piece of the body.
@@ -58,7 +63,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the bytes are not of this coding, or go over a limit.
-    pub(super) fn step(&mut self, buffer: &mut BytesMut) -> Result<Step, Fault> {
+    pub fn step(&mut self, buffer: &mut BytesMut) -> Result<Step, Broken> {
         loop {
             match self.at {
                 At::Data { left: 0 } => self.at = At::DataEnd { cr: false },
@@ -81,11 +86,11 @@ impl Decoder {
     }
 
     /// Where one byte of the lines around the data leads.
-    fn after(&mut self, byte: u8) -> Result<At, Fault> {
+    fn after(&mut self, byte: u8) -> Result<At, Broken> {
         match (self.at, byte) {
             (At::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
                 if digits == DIGITS_MAX {
-                    return Err(Fault::Answer("a chunk's size does not fit 64 bits"));
+                    return Err(Broken("a chunk's size does not fit 64 bits"));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 Ok(At::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
@@ -94,10 +99,10 @@ impl Decoder {
                 Ok(At::SizeEnd { value })
             }
             (At::Size { value, digits: 1.. }, b';' | b' ' | b'\t') => Ok(At::Extension { value }),
-            (At::Extension { value }, _) if byte != b'\n' => {
+            (At::Extension { value }, _) if byte == b'\t' || !byte.is_ascii_control() => {
                 self.extension_bytes += 1;
                 if self.extension_bytes > EXTENSION_BYTES_MAX {
-                    return Err(Fault::Answer("its chunks have more than 16 KiB of extensions"));
+                    return Err(Broken("its chunks have more than 16 KiB of extensions"));
                 }
                 Ok(At::Extension { value })
             }
@@ -105,13 +110,13 @@ impl Decoder {
             (At::SizeEnd { value }, b'\n') => Ok(At::Data { left: value }),
             (At::DataEnd { cr: false }, b'\r') => Ok(At::DataEnd { cr: true }),
             (At::DataEnd { cr: true }, b'\n') => Ok(At::Size { value: 0, digits: 0 }),
-            _ => Err(Fault::Answer("its chunks are broken")),
+            _ => Err(Broken("its chunks are broken")),
         }
     }
 }
 
 /// Takes the trailer section, once all of it is there.
-fn take_trailers(buffer: &mut BytesMut) -> Result<Step, Fault> {
+fn take_trailers(buffer: &mut BytesMut) -> Result<Step, Broken> {
     if buffer.starts_with(b"\r\n") {
         buffer.advance(2);
         return Ok(Step::End(None));
@@ -123,15 +128,19 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Step, Fault> {
             return Ok(Step::More);
         }
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-            return Err(Fault::Answer("its trailers are larger than 16 KiB or 64 fields"));
+            return Err(Broken("its trailers are larger than 16 KiB or 64 fields"));
         }
         Err(_) => return Err(BAD_TRAILERS),
     };
+    let section = buffer.get(..length).unwrap_or_default();
+    if section.iter().zip(section.iter().skip(1)).any(|(a, b)| *b == b'\n' && *a != b'\r') {
+        return Err(BAD_TRAILERS);
+    }
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BAD_TRAILERS)?;
         let value = HeaderValue::from_bytes(field.value).map_err(|_| BAD_TRAILERS)?;
-        if !FORBIDDEN.contains(&name) {
+        if !forbidden_in_trailers(&name) {
             trailers.append(name, value);
         }
     }
@@ -139,11 +148,36 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Step, Fault> {
     Ok(Step::End((!trailers.is_empty()).then_some(trailers)))
 }
 
-const BAD_TRAILERS: Fault = Fault::Answer("its trailers are not valid");
+const BAD_TRAILERS: Broken = Broken("its trailers are not valid");
 
-/// Fields that a trailer may not carry, since they frame or route the message (RFC 9110, 6.5.1).
-pub(super) const FORBIDDEN: [HeaderName; 5] =
-    [CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING];
+/// Whether a trailer may not carry a field, since it frames or routes the message, speaks of the
+/// connection, authenticates, or says how to read the content (RFC 9110, 6.5.1): whoever merged it
+/// into the head would read another message than whoever did not.
+#[must_use]
+pub fn forbidden_in_trailers(name: &HeaderName) -> bool {
+    const FORBIDDEN: [HeaderName; 19] = [
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        EXPECT,
+        HOST,
+        MAX_FORWARDS,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        RANGE,
+        SET_COOKIE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ];
+    FORBIDDEN.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
 
 #[cfg(test)]
 mod tests;
