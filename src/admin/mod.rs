@@ -47,8 +47,8 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// From the accept to the last byte of the answer. It bounds how long a client that reads nothing
 /// keeps its place; a large exposition takes well below a second.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
-/// The size of a request's body. Few calls need one, and then a line; the rest is for what tools send
-/// by themselves.
+/// The size of a request's body. Few calls need one, and then a line; the rest is for what tools
+/// send by themselves.
 const BODY_BYTES: usize = 64 * 1024;
 /// The pause after an accept that failed for want of descriptors or memory, so that we do not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -125,9 +125,9 @@ pub async fn settle(
     }
 }
 
-/// When an operation of unknown outcome can be taken not to have been executed, if by `settle_delay`
-/// after its owner's last word nobody is at work on it any more: a request that was read late is
-/// executed late. In milliseconds from now; nothing when it can be at once.
+/// How long an operation of unknown outcome cannot yet be taken not to have been executed, if its
+/// upstream may be at work on it for `settle_delay` after its owner's last word: what was read late
+/// is executed late. Nothing when it can be at once.
 #[must_use]
 pub fn settles_in(seen: &Seen, settle_delay: Duration) -> Option<Duration> {
     let Entry::Record(record) = &seen.entry else { return None };

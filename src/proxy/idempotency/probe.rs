@@ -3,8 +3,8 @@
 //! Only a request that is there has its key: records hold none. So a probe begins when an outcome
 //! becomes unknown here, or when a client asks again for one that is. It runs on the control
 //! runtime, one question after the other at a bounded rate, and says of a record what an operator
-//! could: that it was executed, at once; that it was not, only when the upstream has had its time to
-//! execute late what it has read.
+//! could: that it was executed, at once; that it was not, only when the upstream has had its time
+//! to execute late what it has read.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::store::Memory as MemorySettings;
-use crate::policy::idempotency::machine::{Claim, Unknowns};
+use crate::policy::idempotency::machine::{Claim, Claimed, Unknowns};
 use crate::policy::idempotency::record::{Fingerprint, Nonce, Principal};
 use crate::policy::retry::Suppressed;
 use crate::records::memory::Memory;
@@ -27,13 +27,15 @@ async fn ledger(names: impl IntoIterator<Item = u16>) -> Arc<Ledger> {
             fingerprint: Fingerprint { version: 1, digest: [1; 32] },
             owner: ledger.owner(),
             nonce: Nonce([1; 16]),
-            principal: Principal([0; 8]),
+            // Each its own, as none may have more than a share of the store.
+            principal: Principal(u64::from(name).to_be_bytes()),
             lease: 60_000,
             retention: RETENTION,
             unknowns: Unknowns::Hold,
             too_old: false,
         };
-        store.claim(rid(name), claim, soon()).await.unwrap();
+        let claimed = store.claim(rid(name), claim, soon()).await.unwrap();
+        assert!(matches!(claimed, Claimed::Acquired { .. }), "{claimed:?}");
     }
     ledger
 }

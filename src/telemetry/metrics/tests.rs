@@ -3,6 +3,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::idempotency::record::{Doubt, State};
+use crate::policy::idempotency::response::{Bypassed, Status};
 use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
@@ -31,6 +33,24 @@ fn learned(metrics: &Metrics) {
     learned.throttles.inc();
 }
 
+fn keyed(metrics: &Metrics) {
+    let keyed = metrics.keyed("orders");
+    keyed.ended(&Status::Bypassed(Bypassed::StoreUnavailable));
+    keyed.doubted(Doubt::ConnectionLost);
+    keyed.late.inc();
+    let store = metrics.store("keys", &["unreachable", "timeout"]);
+    store.ready.set(1);
+    store.bytes.set(4096);
+    store.entries[State::Unknown.index()].set(2);
+    store.own[0].set(3);
+    store.spooled.set(1);
+    store.leases_lost.inc();
+    store.asked(Operation::Claim, Duration::from_micros(300), None);
+    store.asked(Operation::Complete, Duration::from_millis(250), Some(1));
+    store.fenced(Operation::Complete);
+    store.said(Word::NotExecuted);
+}
+
 fn tls(metrics: &Metrics) {
     metrics.upstream("stock").handshakes.count(HandshakeOut::Resumed);
     metrics.listener("http").handshakes.count(HandshakeIn::NotTls);
@@ -54,6 +74,7 @@ fn scenario() -> Metrics {
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
     learned(&metrics);
+    keyed(&metrics);
     route.ended(Some(200), Duration::from_micros(700));
     route.ended(Some(503), Duration::from_micros(40));
     route.ended(None, Duration::from_secs(61));
