@@ -1,7 +1,12 @@
 //! What a claim and a completion cost in the store in a file: how long each takes at a steady
 //! rate, and how many there can be. The folder is that of the first argument, or a temporary one;
 //! what is measured above all is its disk. `cargo bench --bench records -- FOLDER`.
-#![expect(clippy::expect_used, clippy::panic, reason = "a benchmark that fails ends by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark says what it measured, and ends by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -224,22 +224,31 @@ impl Inside {
         Ok(())
     }
 
-    /// Closes the file, if it is open; whether that is for another cause than before.
-    fn shut(&self, cause: Cause) -> bool {
-        let is_new = {
-            let mut phase = self.phase.lock();
-            let is_new = match &*phase {
-                Phase::No(before) => *before != cause,
-                Phase::Yes(_, time) => {
-                    self.past.fetch_max(time.now(), Ordering::Relaxed);
-                    true
-                }
-            };
-            *phase = Phase::No(cause);
-            is_new
+    /// From now on nothing is done, for this cause; whether it is another one than before.
+    fn refuse(&self, cause: Cause) -> bool {
+        let mut phase = self.phase.lock();
+        let is_new = match &*phase {
+            Phase::No(before) => *before != cause,
+            Phase::Yes(_, time) => {
+                self.past.fetch_max(time.now(), Ordering::Relaxed);
+                true
+            }
         };
-        drop(self.set(None));
+        *phase = Phase::No(cause);
         is_new
+    }
+
+    /// From now on nothing is done, as the file has failed.
+    fn fail(&self, cause: &Cause) {
+        if self.refuse(cause.clone()) {
+            let store = &self.common.name;
+            tracing::warn!(%store, reason = %cause.detail, "the store's file is not open");
+        }
+    }
+
+    /// Closes the file, if it is open.
+    fn shut(&self) {
+        drop(self.set(None));
     }
 }
 
@@ -249,7 +258,14 @@ impl Store for Embedded {
     }
 
     fn claim(&self, rid: Rid, claim: Claim, deadline: Instant) -> Reply<Claimed> {
-        self.change(deadline, |ticket| Ask::Claim(rid, claim, ticket))
+        let claimed = self.change(deadline, |ticket| Ask::Claim(rid, claim, ticket));
+        Box::pin(async move {
+            match claimed.await {
+                // The disk is full, and so full that the file had to be closed for it.
+                Err(Fault::NotApplied(cause)) if cause.kind == Kind::Full => Ok(Claimed::Full),
+                answer => answer,
+            }
+        })
     }
 
     fn settle(&self, rid: Rid, settle: Settle, deadline: Instant) -> Reply<Settled> {

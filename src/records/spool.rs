@@ -64,6 +64,9 @@ impl Late {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u64);
 
+/// Results with their places, in the order in which they came.
+pub type Oldest = Vec<(Place, Late)>;
+
 /// Keeps results. Dropping it lets its thread finish and close its file.
 #[derive(Debug)]
 pub struct Spool {
@@ -104,7 +107,7 @@ impl Counts {
 /// What is asked of the thread.
 enum Ask {
     Push(Box<Late>, Ticket<()>),
-    Oldest(usize, Ticket<Vec<(Place, Late)>>),
+    Oldest(usize, Ticket<Oldest>),
     Remove(Vec<Place>, Ticket<()>),
 }
 
@@ -167,7 +170,7 @@ impl Spool {
     }
 
     /// The oldest results, at most so many and [`OLDEST_MAX`]; they stay until they are removed.
-    pub fn oldest(&self, most: usize, deadline: Instant) -> Reply<Vec<(Place, Late)>> {
+    pub fn oldest(&self, most: usize, deadline: Instant) -> Reply<Oldest> {
         match &self.keeper {
             Keeper::Memory(results) => at_once(Ok(results.lock().oldest(most, &self.state))),
             Keeper::File(..) => self.ask(deadline, false, |ticket| Ask::Oldest(most, ticket)),

@@ -132,7 +132,8 @@ pub(super) fn run(inside: &Inside, asks: &Receiver<Ask>) {
         };
         let cause = match end {
             End::Closed(done) => {
-                inside.shut(Cause::new(Kind::Unreachable, "the store is closed"));
+                inside.refuse(Cause::new(Kind::Unreachable, "the store is closed"));
+                inside.shut();
                 // Who asked may have gone.
                 let _ = done.map(|done| done.send(()));
                 return;
@@ -140,10 +141,8 @@ pub(super) fn run(inside: &Inside, asks: &Receiver<Ask>) {
             End::Failed(cause) => cause,
         };
         let is_locked = cause.kind == Kind::Unreachable;
-        if inside.shut(cause.clone()) {
-            let store = &inside.common.name;
-            tracing::warn!(%store, reason = %cause.detail, "the store's file is not open");
-        }
+        inside.fail(&cause);
+        inside.shut();
         let pause = if is_locked { LOCKED_EVERY } else { wait };
         if let Some(done) = refuse(asks, &cause, pause) {
             let _ = done.map(|done| done.send(()));
@@ -258,6 +257,8 @@ fn write(inside: &Inside, batch: Vec<Ask>) -> Result<(), Cause> {
         None => return Err(Cause::new(Kind::Io, "the file was closed")),
     };
     let (fault, cause) = failed.into_fault(inside.path());
+    // Who hears of it finds the store not ready, and so can wait until it is.
+    inside.fail(&cause);
     // Whatever a claim was told to be there may not have been written either.
     batch.into_iter().for_each(|ask| ask.fail(fault.clone()));
     Err(cause)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition};
 
-use super::{Ask, Counts, Late, OLDEST_MAX, Place, Seal, from_bytes, full, size, to_bytes};
+use super::{Ask, Counts, Late, OLDEST_MAX, Oldest, Place, Seal, from_bytes, full, size, to_bytes};
 use crate::clock;
 use crate::policy::idempotency::record::Millis;
 use crate::records::embedded::disk::{Medium, Reserve};
@@ -32,6 +32,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// longest.
 const REOPEN_FIRST: Duration = Duration::from_millis(50);
 const REOPEN_LAST: Duration = Duration::from_secs(2);
+
+/// The answer to a change that the file itself did not fail.
+type Answer = Result<(), Cause>;
 
 type Rows<'t> = Table<'t, u64, &'static [u8]>;
 
@@ -194,7 +197,7 @@ impl Thread {
         &self,
         opened: &mut Opened,
         changes: &[(Change, Ticket<()>)],
-    ) -> Result<Vec<Result<(), Cause>>, redb::Error> {
+    ) -> Result<Vec<Answer>, redb::Error> {
         let transaction = opened.database.begin_write()?;
         let mut answers = Vec::with_capacity(changes.len());
         let mut tally = Tally { next: opened.next, depth: opened.depth, bytes: opened.bytes };
@@ -222,7 +225,7 @@ impl Thread {
         tally: &mut Tally,
         late: &Late,
         now: Millis,
-    ) -> Result<Result<(), Cause>, StorageError> {
+    ) -> Result<Answer, StorageError> {
         let more = size(late);
         if tally.bytes.saturating_add(more) > self.counts.limit {
             return Ok(Err(full()));
@@ -252,7 +255,7 @@ impl Thread {
         Ok(())
     }
 
-    fn oldest(&self, opened: &Opened, most: usize) -> Result<Vec<(Place, Late)>, redb::Error> {
+    fn oldest(&self, opened: &Opened, most: usize) -> Result<Oldest, redb::Error> {
         let rows = opened.database.begin_read()?.open_table(LATE)?;
         let now = opened.time.now();
         let (mut oldest, mut bytes) = (Vec::new(), 0_u64);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Counts, Late, OLDEST_MAX, Place, full, size};
+use super::{Counts, Late, OLDEST_MAX, Oldest, Place, full, size};
 use crate::policy::idempotency::record::Millis;
 use crate::records::Cause;
 use crate::records::local::Time;
@@ -37,7 +37,7 @@ impl Results {
         Ok(())
     }
 
-    pub(super) fn oldest(&mut self, most: usize, counts: &Counts) -> Vec<(Place, Late)> {
+    pub(super) fn oldest(&mut self, most: usize, counts: &Counts) -> Oldest {
         self.purge(counts);
         let oldest = self.all.iter().take(most.min(OLDEST_MAX));
         oldest.map(|(place, (late, _))| (*place, late.clone())).collect()

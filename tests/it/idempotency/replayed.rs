@@ -114,7 +114,7 @@ async fn r11_a_caller_whose_time_is_over_finds_the_result_later() {
     let first = caller.send(post("k", "x")).await;
     assert_eq!((first.status, code(&first).as_str()), (504, "response-timeout"));
     assert_eq!(said(&first), "executed;stored=?0;reason=pending");
-    assert_eq!(first.header("proxy-status"), Some("outrigger; error=http_response_timeout"));
+    assert_eq!(first.header("proxy-status"), Some("outrigger;error=http_response_timeout"));
     assert!(first.header("retry-after").is_some());
     eventually("the late result", async || caller.send(post("k", "x")).await.status == 201).await;
     assert_eq!(service.hits(), 1);
@@ -145,7 +145,7 @@ async fn r12_and_r13_a_lost_connection_leaves_the_outcome_unknown() {
     let first = caller.send(post("k", "x")).await;
     assert_eq!((first.status, code(&first).as_str()), (502, "outcome-unknown"));
     assert_eq!(said(&first), "executed;stored=?0;reason=outcome-unknown");
-    assert_eq!(first.header("proxy-status"), Some("outrigger; error=connection_terminated"));
+    assert_eq!(first.header("proxy-status"), Some("outrigger;error=connection_terminated"));
     let again = caller.send(post("k", "x")).await;
     assert_eq!((again.status, code(&again).as_str()), (409, "outcome-unknown"));
     assert_eq!(said(&again), "rejected;reason=outcome-unknown");

@@ -56,7 +56,14 @@ struct Faulty {
     reserve: PathBuf,
     has_failed: AtomicBool,
     /// What was there before each write since the last sync.
-    unsynced: Mutex<Vec<(u64, Vec<u8>)>>,
+    unsynced: Mutex<Vec<Before>>,
+}
+
+/// What was there before a write.
+#[derive(Debug)]
+struct Before {
+    offset: u64,
+    bytes: Vec<u8>,
 }
 
 fn one_of(count: &AtomicU32) -> bool {
@@ -84,8 +91,8 @@ impl StorageBackend for Faulty {
         if one_of(&self.faults.syncs) {
             self.has_failed.store(true, SeqCst);
             if self.faults.forgets.load(SeqCst) {
-                for (offset, before) in unsynced.drain(..).rev() {
-                    self.file.write(offset, &before)?;
+                for before in unsynced.drain(..).rev() {
+                    self.file.write(before.offset, &before.bytes)?;
                 }
             }
             return Err(Error::other("an error of the disk"));
@@ -100,9 +107,9 @@ impl StorageBackend for Faulty {
         }
         let len = self.file.len()?;
         let there = len.saturating_sub(offset).min(data.len() as u64);
-        let mut before = vec![0; usize::try_from(there).unwrap()];
-        self.file.read(offset, &mut before)?;
-        self.unsynced.lock().unwrap().push((offset, before));
+        let mut bytes = vec![0; usize::try_from(there).unwrap()];
+        self.file.read(offset, &mut bytes)?;
+        self.unsynced.lock().unwrap().push(Before { offset, bytes });
         if one_of(&self.faults.short_writes) {
             self.file.write(offset, &data[..data.len() / 2])?;
             return Err(ErrorKind::WriteZero.into());
