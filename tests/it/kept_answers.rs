@@ -105,7 +105,7 @@ async fn what_is_over_leaves_although_nobody_asks() {
 #[tokio::test]
 async fn bodies_that_are_kept_for_another_attempt_are_counted() {
     let service = Service::start(|_| Act::Hang).await;
-    let route = "retry: { max_attempts: 2, on: [connect_failure] }";
+    let route = "retry: { max_attempts: 2, on: [reset] }";
     let sidecar = Sidecar::start(&config(&[&service], STAYS, route));
     let Address::Tcp(admin) = sidecar.app().admin.clone() else { panic!("no admin address") };
     let admin = Caller::new(admin);

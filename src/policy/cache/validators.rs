@@ -14,8 +14,8 @@ pub struct Validators<'a> {
 
 impl Validators<'_> {
     /// Whether an answer with these says that one with those is the present one. A strong tag is
-    /// the same only as a strong one; a weak tag, and a date, may be that of an answer which differs
-    /// in what nobody cares about; without any, both have none.
+    /// the same only as a strong one; a weak tag, and a date, may be that of an answer which
+    /// differs in what nobody cares about; without any, both have none.
     #[must_use]
     pub fn confirm(&self, kept: &Self) -> bool {
         match (self.etag, self.modified) {

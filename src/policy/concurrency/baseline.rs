@@ -72,6 +72,8 @@ pub(super) struct Baselines {
     routes: Vec<Baseline>,
     scale: f64,
     lone: u32,
+    /// The mean square of how far lone answers are from what was expected, as a share of it.
+    spread: f64,
     /// How many are usually in flight when an attempt starts.
     usual: f64,
     attempts: u32,
@@ -94,6 +96,7 @@ impl Default for Baselines {
             routes: Vec::new(),
             scale: 1.0,
             lone: 0,
+            spread: 0.0,
             usual: 0.0,
             attempts: 0,
             answers: 0,
@@ -150,6 +153,10 @@ impl Baselines {
             let weight = (1.0 / f64::from(baseline.answers)).max(LONE);
             baseline.mean += (own - baseline.mean) * weight;
         }
+        if alone && known {
+            let off = latency / expected - 1.0;
+            self.spread += (off * off - self.spread) / f64::from(self.lone.max(1));
+        }
         self.lone = self.lone.saturating_add(u32::from(alone));
         self.answers = self.answers.saturating_add(1);
         let weight = (1.0 / f64::from(self.answers)).max(RECENT);
@@ -200,13 +207,13 @@ impl Baselines {
     }
 
     /// The factor by which the baselines may be too low, because a handful of first answers is all
-    /// that they rest on: two standard errors of the mean of exponential latencies; 1 once they are
-    /// founded.
+    /// that they rest on: two standard errors of the mean; 1 once they are founded.
     pub(super) fn doubt(&self) -> f64 {
         if self.lone >= FOUNDED {
             return 1.0;
         }
-        (1.0 + DOUBT_ERRORS / f64::from(self.lone.max(1)).sqrt()).min(FOUND_MOST)
+        let error = (self.spread / f64::from(self.lone.max(1))).sqrt();
+        (1.0 + DOUBT_ERRORS * error).min(FOUND_MOST)
     }
 
     /// Rises to what is measured, if a handful of first answers is all that the baselines rest on;

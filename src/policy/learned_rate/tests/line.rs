@@ -57,8 +57,8 @@ fn who_cannot_wait_long_enough_is_refused_at_once_and_takes_nothing() {
     assert_eq!(machine.view(&b, t0 + ms(100)).waiting, 0);
 }
 
-/// A rate that grows brings tokens earlier than those in the line were told. If they overslept, two
-/// would go at once, and a third party that allows no burst would refuse the second.
+/// A rate that grows brings tokens earlier than those in the line were told. If they overslept
+/// that, two would go at once, and a third party that allows no burst would refuse the second.
 #[test]
 fn a_rate_that_grows_does_not_make_two_go_at_once() {
     let (t0, mut line) = (origin(), Line::new(origin()));
@@ -71,7 +71,7 @@ fn a_rate_that_grows_does_not_make_two_go_at_once() {
         for (wakes, ticket) in waiting.clone().into_iter().filter(|(wakes, _)| *wakes <= at) {
             waiting.retain(|known| *known != (wakes, ticket));
             if line.take(ticket) {
-                // Two thirds of what is due at the rate, though a rate that stood still is the base.
+                // Two thirds of what is due at the rate.
                 let least = (1000.0 / rate(at) * 0.66) as u64;
                 assert!(went == 0 || at - last >= least, "{} ms apart at {at}", at - last);
                 (went, last) = (went + 1, at);
