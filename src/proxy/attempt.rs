@@ -176,6 +176,9 @@ pub fn prepare<'a>(
     if remaining.is_some_and(|remaining| remaining.is_zero()) {
         return Err(Reason::Deadline.into());
     }
+    if ctx.keyed.as_ref().is_some_and(|keyed| !keyed.may_send(clock::now())) {
+        return Err(Reason::StoreUnavailable.into());
+    }
     let breaker = &route.settings.circuit_breaker;
     let pass = match target.circuit.admit(breaker, began, fastrand::f64()) {
         Admission::Pass(pass) => pass,

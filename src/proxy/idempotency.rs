@@ -31,7 +31,7 @@ use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Doubt, Nonce};
 use crate::policy::idempotency::response::{Bypassed, Status};
 use crate::policy::idempotency::settings::{OnConcurrent, OnStoreError, Role, Settings, Unknown};
-use crate::records::ledger::{Ledger, Work, WorkTerms};
+use crate::records::ledger::{Lease, Ledger, Work, WorkTerms};
 use crate::records::{Fault, Kind};
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
@@ -53,6 +53,8 @@ pub struct Keyed {
     /// Until when an attempt is waited for, where that is longer than the client waits.
     pub patience: Option<Instant>,
     keys: Arc<Keys>,
+    /// The lease that it is sent under, if it is.
+    lease: Option<Arc<Lease>>,
     /// Why it may have been executed by an attempt before the last one.
     in_doubt: Option<Doubt>,
     /// How the last attempt ended; nothing when none was made since the last wait.
@@ -63,7 +65,20 @@ impl Keyed {
     /// Nothing was sent yet by this claim.
     #[must_use]
     pub const fn new(keys: Arc<Keys>, patience: Option<Instant>, in_doubt: Option<Doubt>) -> Self {
-        Self { patience, keys, in_doubt, end: None }
+        Self { patience, keys, lease: None, in_doubt, end: None }
+    }
+
+    /// Sent under a lease, which is asked right before each sending.
+    #[must_use]
+    pub fn under(mut self, lease: Option<Arc<Lease>>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether bytes may be sent now.
+    #[must_use]
+    pub fn may_send(&self, now: Instant) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.holds(now))
     }
 
     /// Learns how an attempt ended, and says whether it may be sent again in spite of its method.

@@ -27,7 +27,7 @@ use crate::units::{Period, Ratio};
 
 mod work;
 
-pub use work::{Work, WorkTerms};
+pub use work::{Lease, Work, WorkTerms};
 
 /// How long what the store remembers of itself is taken as known. It changes when the store has
 /// lost everything.
@@ -164,7 +164,7 @@ impl Ledger {
         claim: &Claim,
         by: Instant,
     ) -> Result<Result<work::Claimed, Claimed>, Fault> {
-        let mut pause = AGAIN.0;
+        let (mut pause, first_asked) = (AGAIN.0, clock::now());
         loop {
             let asked = self.ask(Operation::Claim, by, || self.store.claim(rid, *claim, by)).await;
             match asked {
@@ -176,7 +176,8 @@ impl Ledger {
                         fence,
                         principal: claim.principal,
                     };
-                    return Ok(Ok(work::Claimed { rid, claimant, attempt }));
+                    let asked = first_asked;
+                    return Ok(Ok(work::Claimed { rid, claimant, attempt, asked }));
                 }
                 Ok(other) => return Ok(Err(other)),
                 Err(Fault::Ambiguous(_)) if clock::now() + pause < by => {
@@ -257,10 +258,7 @@ impl Ledger {
     /// Goes on with a change that nobody waits for any more. A result goes to the spool, where it
     /// outlives this process; whatever else it is, or when there is no room, is repeated from here.
     async fn commit_late(&self, rid: Rid, settle: Settle, until: Instant) {
-        let settle = match self.spool_late(rid, settle).await {
-            Some(settle) => settle,
-            None => return,
-        };
+        let Some(settle) = self.spool_late(rid, settle).await else { return };
         let Some(_place) = self.late_place() else { return };
         // When it fails to the end, the lease's end says what there is to say: nobody knows.
         let _ = self.repeat(rid, &settle, until, AGAIN_LATE).await;

@@ -190,7 +190,7 @@ fn keyed(ctx: &Context, keys: &Arc<Keys>, work: &Work) -> Keyed {
     let from = ctx.deadline.unwrap_or_else(clock::now);
     // A claim that is not the key's first one follows a sending of unknown outcome.
     let in_doubt = (work.attempt() > 1).then_some(Doubt::OwnerLost);
-    Keyed::new(Arc::clone(keys), Some(from + window), in_doubt)
+    Keyed::new(Arc::clone(keys), Some(from + window), in_doubt).under(work.lease())
 }
 
 /// The request as it goes to the upstream.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use super::{Cause, Fault, Kind, Ledger, ending};
 use crate::clock;
 use crate::policy::idempotency::machine::{Settle, Settled};
 use crate::policy::idempotency::record::{Claimant, Doubt, Retention, Rid, Stored};
+use crate::shared::Shared;
 
 /// The longest pause between two renewals of a lease.
 const RENEW_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +33,8 @@ pub(super) struct Claimed {
     pub(super) rid: Rid,
     pub(super) claimant: Claimant,
     pub(super) attempt: u32,
+    /// When the store was first asked for it: its lease began no earlier.
+    pub(super) asked: Instant,
 }
 
 /// A claim: the right, and the duty, to send a request and to say what became of it. Its lease is
@@ -56,7 +59,29 @@ enum Held {
 /// The task that renews a lease; ends with its holder.
 struct Renewing {
     task: JoinHandle<()>,
-    lost: Arc<AtomicBool>,
+    lease: Arc<Lease>,
+}
+
+/// The lease of a claim, by this process's clock.
+///
+/// A process that was paused must not send under a lease that ended meanwhile: the store may have
+/// told somebody since that nobody is at work. So it is asked right before each sending.
+#[derive(Debug)]
+pub struct Lease {
+    ends: Shared<Instant>,
+    lost: AtomicBool,
+}
+
+impl Lease {
+    fn until(ends: Instant) -> Self {
+        Self { ends: Shared::new(ends), lost: AtomicBool::new(false) }
+    }
+
+    /// Whether bytes may be sent under it now.
+    #[must_use]
+    pub fn holds(&self, now: Instant) -> bool {
+        now < *self.ends.lock() && !self.lost.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Renewing {
@@ -71,13 +96,13 @@ type Say = Box<dyn FnOnce(Claimant) -> Settle + Send>;
 impl Work {
     pub(super) fn new(ledger: Arc<Ledger>, claimed: Claimed, terms: WorkTerms) -> Self {
         ledger.claims.insert(claimed.rid, Arc::new(Notify::new()));
-        let lost = Arc::new(AtomicBool::new(false));
+        let lease = Arc::new(Lease::until(claimed.asked + terms.lease));
         let task = {
-            let (ledger, lost) = (Arc::clone(&ledger), Arc::clone(&lost));
+            let (ledger, lease) = (Arc::clone(&ledger), Arc::clone(&lease));
             let runtime = ledger.runtime.clone();
-            runtime.spawn(async move { renew(&ledger, &claimed, &terms, &lost).await })
+            runtime.spawn(async move { renew(&ledger, &claimed, &terms, &lease).await })
         };
-        let claim = Some(Held::Made(claimed, Renewing { task, lost }));
+        let claim = Some(Held::Made(claimed, Renewing { task, lease }));
         Self { ledger, terms, claim, sent: false }
     }
 
@@ -116,12 +141,12 @@ impl Work {
         self.made().map(|claimed| claimed.claimant.fence.0)
     }
 
-    /// Whether its lease has ended while it was at work.
+    /// Its lease, where it is known that there is one.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
+    pub fn lease(&self) -> Option<Arc<Lease>> {
         match &self.claim {
-            Some(Held::Made(_, renewing)) => renewing.lost.load(Ordering::Relaxed),
-            _ => false,
+            Some(Held::Made(_, renewing)) => Some(Arc::clone(&renewing.lease)),
+            _ => None,
         }
     }
 
@@ -242,30 +267,29 @@ async fn commit(
     settled
 }
 
-async fn renew(ledger: &Ledger, claimed: &Claimed, terms: &WorkTerms, lost: &AtomicBool) {
+async fn renew(ledger: &Ledger, claimed: &Claimed, terms: &WorkTerms, lease: &Lease) {
     let pause = (terms.lease / 3).min(RENEW_MAX);
-    let lease = u64::try_from(terms.lease.as_millis()).unwrap_or(u64::MAX);
-    let mut ends = clock::now() + terms.lease;
+    let length = u64::try_from(terms.lease.as_millis()).unwrap_or(u64::MAX);
     loop {
         clock::sleep(pause).await;
         let began = clock::now();
-        let settle = Settle::Renew { by: claimed.claimant, lease };
+        let settle = Settle::Renew { by: claimed.claimant, lease: length };
         let asked = ledger.repeat(claimed.rid, &settle, began + pause, super::AGAIN).await;
         match asked {
             Ok(Settled::Done | Settled::Already | Settled::Reasserted) => {
-                ends = began + terms.lease;
-                lost.store(false, Ordering::Relaxed);
+                *lease.ends.lock() = began + terms.lease;
+                lease.lost.store(false, Ordering::Relaxed);
             }
             // Its record is another's, or gone; only its result can tell now.
-            Ok(Settled::Fenced { .. }) => return lose(ledger, lost),
-            Err(_) if clock::now() >= ends => return lose(ledger, lost),
+            Ok(Settled::Fenced { .. }) => return lose(ledger, lease),
+            Err(_) if clock::now() >= *lease.ends.lock() => return lose(ledger, lease),
             Err(_) => {}
         }
     }
 }
 
-fn lose(ledger: &Ledger, lost: &AtomicBool) {
-    if !lost.swap(true, Ordering::Relaxed) {
+fn lose(ledger: &Ledger, lease: &Lease) {
+    if !lease.lost.swap(true, Ordering::Relaxed) {
         ledger.metrics.leases_lost.inc();
     }
 }

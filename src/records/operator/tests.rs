@@ -21,7 +21,8 @@ async fn ledger(names: impl IntoIterator<Item = u16>) -> Arc<Ledger> {
     let store = Arc::new(Memory::open(&MemorySettings::default(), [0; 32]).unwrap());
     let metrics = Metrics::new(Suppressed::NAMES).store("s", &Kind::NAMES);
     let runtime = tokio::runtime::Handle::current();
-    let ledger = Ledger::new("s", Arc::clone(&store) as Arc<dyn Store>, runtime, [1; 16], metrics);
+    let ledger =
+        Ledger::new("s", (Arc::clone(&store) as Arc<dyn Store>, None), runtime, [1; 16], metrics);
     for name in names {
         let claim = Claim {
             fingerprint: Fingerprint { version: 1, digest: [1; 32] },

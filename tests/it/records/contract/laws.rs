@@ -91,9 +91,6 @@ pub(crate) async fn l2_a_claim_can_be_sent_again(fixture: &impl Fixture) {
     assert_eq!(fences.into_values().collect::<Vec<_>>(), [CLAIMANTS]);
 }
 
-/// A change that the holder of a claim asks for.
-type Change = fn(Claimant, Retention) -> Settle;
-
 /// Every change sent again changes nothing more, and says that it is done.
 pub(crate) async fn l2_a_change_can_be_sent_again(fixture: &impl Fixture) {
     let scene = fixture.scene().await;
