@@ -369,8 +369,9 @@ impl Limiter {
         self.trial.is_none()
             && !self.hold.has_begun()
             && self.baselines.are_met(ROOM * unsure, ROOM_LAST * unsure)
-            // Nothing is known of the limit before it has seen half a round trip's worth of answers,
-            // or a whole one's where they are hard to judge; an upstream that hangs gives none.
+            // Nothing is known of the limit before it has seen half a round trip's worth of
+            // answers, or a whole one's where they are hard to judge; an upstream that hangs gives
+            // none.
             && self.fresh >= (self.limit * if unsure > 1.0 { 1.0 } else { 0.5 }) as u32
             && self.round.age(now) >= self.baselines.recent()
     }

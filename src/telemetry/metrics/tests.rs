@@ -60,6 +60,20 @@ fn tls(metrics: &Metrics) {
     metrics.tls().show(vec![expiry], vec![(side, name, true)]);
 }
 
+/// A listener, and two workers.
+fn accepting(metrics: &Metrics) {
+    let listener = metrics.listener("http");
+    listener.connections.inc();
+    listener.accepted.add(2);
+    listener.connection_limit.set(1000);
+    listener.reason(Reason::NoRoute);
+    let worker = metrics.worker(0);
+    worker.busy.add(Duration::from_millis(1250));
+    worker.connections.inc();
+    worker.delay.set(0.0005);
+    metrics.worker(10);
+}
+
 /// Two routes, one of them idle, two upstreams, and at least one sample of every metric.
 fn scenario() -> Metrics {
     let metrics = Metrics::new(CAUSES);
@@ -115,16 +129,7 @@ fn scenario() -> Metrics {
     endpoint.ejected.set(1);
     endpoint.ewma.set(0.125);
     tls(&metrics);
-    let listener = metrics.listener("http");
-    listener.connections.inc();
-    listener.accepted.add(2);
-    listener.connection_limit.set(1000);
-    listener.reason(Reason::NoRoute);
-    let worker = metrics.worker(0);
-    worker.busy.add(Duration::from_millis(1250));
-    worker.connections.inc();
-    worker.delay.set(0.0005);
-    metrics.worker(10);
+    accepting(&metrics);
     metrics.reload(Reload::Applied);
     metrics.reload(Reload::Rejected);
     let since = UNIX_EPOCH + Duration::from_secs(1_700_000_100);

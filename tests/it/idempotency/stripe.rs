@@ -1,5 +1,6 @@
-//! The official Stripe client in Python, against `localstripe`, an imitation of Stripe that takes no
-//! notice of Idempotency-Key. The first answer is lost on its way to the client, which asks again.
+//! The official Stripe client in Python, against `localstripe`, an imitation of Stripe that takes
+//! no notice of Idempotency-Key. The first answer is lost on its way to the client, which asks
+//! again.
 //!
 //! Both are in `target/python`, where `tests/run.sh` puts them.
 
