@@ -26,7 +26,8 @@
 //!
 //! **At first** a handful of answers is all that the baselines rest on, and their mean may be half
 //! of what is true. Until they are founded, and as long as no queue was met, answers within two
-//! standard errors of them count as quick where a refusal is at hand.
+//! standard errors of them count as quick where a refusal is at hand; and a round that would ask
+//! for a cut tries a rise first. If more at once takes no longer, the baselines were too low.
 //!
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
 //! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and
@@ -303,7 +304,9 @@ impl Limiter {
             && !self.is_in_doubt(now);
         let expected = self.baselines.learn(route, latency, alone);
         if self.round.is_stale(self.baselines.recent(), now) {
-            let back = self.trial.take().map(|trial| (trial.limit, Cause::Unproved));
+            // A rise that is not reached does no harm, and need not be judged.
+            let back = self.trial.take().filter(|trial| trial.share < 1.0 || trial.together);
+            let back = back.map(|trial| (trial.limit, Cause::Unproved));
             self.round = Round::new(now);
             if let Some((limit, cause)) = back {
                 return self.change(settings, limit, cause, now);
@@ -365,13 +368,12 @@ impl Limiter {
 
     /// Whether a refusal would be for want of measurement alone.
     fn has_room(&self, now: Instant) -> bool {
-        let unsure = if self.quick { self.baselines.doubt() } else { 1.0 };
+        let unsure = self.unsure();
         self.trial.is_none()
             && !self.hold.has_begun()
             && self.baselines.are_met(ROOM * unsure, ROOM_LAST * unsure)
-            // Nothing is known of the limit before it has seen half a round trip's worth of
-            // answers, or a whole one's where they are hard to judge; an upstream that hangs gives
-            // none.
+            // Nothing is known of the limit before it has seen a round trip's worth of answers,
+            // half of them where they are easy to judge; an upstream that hangs gives none.
             && self.fresh >= (self.limit * if unsure > 1.0 { 1.0 } else { 0.5 }) as u32
             && self.round.age(now) >= self.baselines.recent()
     }

@@ -205,9 +205,10 @@ impl Usage {
     /// Whether there is room for one more record of so many bytes.
     pub(super) fn room(&self, principal: Principal, bytes: u64) -> Room {
         let held = self.principals.get(&principal).copied().unwrap_or_default();
+        let alone = principal == Principal::ALL;
         let quota = held.entries >= (self.limits.entries / SHARE).max(1)
             || held.bytes.saturating_add(bytes) > self.limits.bytes / SHARE;
-        if quota {
+        if quota && !alone {
             Room::Quota
         } else if self.taken.entries >= self.limits.entries || self.over(bytes) > 0 {
             Room::Full

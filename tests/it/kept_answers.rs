@@ -110,7 +110,9 @@ async fn bodies_that_are_kept_for_another_attempt_are_counted() {
     let Address::Tcp(admin) = sidecar.app().admin.clone() else { panic!("no admin address") };
     let admin = Caller::new(admin);
     let shown = async |name: &str| {
-        let page = admin.send(request("GET", "/metrics")).await.body;
+        let mut get = request("GET", "/metrics");
+        get.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
+        let page = admin.send(get).await.body;
         let text = String::from_utf8(page.to_vec()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
         line.unwrap().trim().parse::<f64>().unwrap()

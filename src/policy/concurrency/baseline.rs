@@ -33,6 +33,9 @@ const LAST: f64 = 1.0 / 8.0;
 /// The factor by which a handful of first answers may have been too quick.
 pub(super) const FOUND_MOST: f64 = 2.0;
 
+/// So many answers weighs what is supposed of their spread: a few may be alike by chance.
+const SUPPOSED: u32 = 2;
+
 /// How many standard errors first answers may be off.
 const DOUBT_ERRORS: f64 = 2.0;
 
@@ -72,7 +75,8 @@ pub(super) struct Baselines {
     routes: Vec<Baseline>,
     scale: f64,
     lone: u32,
-    /// The mean square of how far lone answers are from what was expected, as a share of it.
+    /// The mean square of how far lone answers are from what was expected, as a share of it; at
+    /// first that of exponential latencies.
     spread: f64,
     /// How many are usually in flight when an attempt starts.
     usual: f64,
@@ -96,7 +100,7 @@ impl Default for Baselines {
             routes: Vec::new(),
             scale: 1.0,
             lone: 0,
-            spread: 0.0,
+            spread: 1.0,
             usual: 0.0,
             attempts: 0,
             answers: 0,
@@ -155,7 +159,7 @@ impl Baselines {
         }
         if alone && known {
             let off = latency / expected - 1.0;
-            self.spread += (off * off - self.spread) / f64::from(self.lone.max(1));
+            self.spread += (off * off - self.spread) / f64::from(self.lone + SUPPOSED);
         }
         self.lone = self.lone.saturating_add(u32::from(alone));
         self.answers = self.answers.saturating_add(1);

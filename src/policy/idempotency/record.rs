@@ -49,6 +49,11 @@ pub struct Owner {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Principal(pub [u8; 8]);
 
+impl Principal {
+    /// All callers together, where none is told from another: it has the whole store.
+    pub const ALL: Self = Self([0; 8]);
+}
+
 /// Who holds a record: fingerprint, nonce and fence have to fit for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimant {

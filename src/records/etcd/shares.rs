@@ -78,7 +78,7 @@ impl Shares {
     /// Whether a principal may have one more record, as far as is known now.
     pub(crate) fn room(self: &Arc<Self>, principal: Principal) -> Room {
         let (in_use, room) = (self.in_use(), self.room.load(Ordering::Relaxed));
-        if !is_over(1, 1, in_use, room) {
+        if principal == Principal::ALL || !is_over(1, 1, in_use, room) {
             return Room::Free;
         }
         let count = self.counted.lock().get(&principal).copied();

@@ -56,7 +56,9 @@ pub(super) struct Quotas {
 impl Quotas {
     /// Whether one holds its whole share.
     pub(super) fn is_over(&self, principal: &Principal, now: Instant) -> bool {
-        let Some(bound) = self.bound() else { return false };
+        let Some(bound) = self.bound().filter(|_| *principal != Principal::ALL) else {
+            return false;
+        };
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         accounts.get_mut(principal).is_some_and(|account| {
             account.used = now;

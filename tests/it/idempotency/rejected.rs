@@ -111,10 +111,26 @@ async fn r19_a_store_that_is_full() {
 #[tokio::test]
 async fn r20_a_principal_with_its_whole_share() {
     let service = counting().await;
-    let sidecar = keyed_with(&service, KEYED, super::ALONE, "memory: { max_entries: 10 }");
+    let settings = "store: s, scope: [\"header:x-tenant\"]";
+    let sidecar = keyed_with(&service, settings, super::ALONE, "memory: { max_entries: 10 }");
     let caller = sidecar.caller();
-    assert_eq!(caller.send(post("a", "x")).await.status, 201);
-    let got = caller.send(post("b", "x")).await;
+    let from_one = |key: &str| {
+        let mut request = post(key, "x");
+        request.headers_mut().insert("x-tenant", "one".parse().unwrap());
+        request
+    };
+    assert_eq!(caller.send(from_one("a")).await.status, 201);
+    let got = caller.send(from_one("b")).await;
     assert_eq!((got.status, code(&got).as_str()), (429, "quota"));
     assert!(got.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn where_all_callers_are_one_it_has_the_whole_store() {
+    let service = counting().await;
+    let sidecar = keyed_with(&service, KEYED, super::ALONE, "memory: { max_entries: 10 }");
+    let caller = sidecar.caller();
+    for key in ["a", "b", "c", "d", "e"] {
+        assert_eq!(caller.send(post(key, "x")).await.status, 201);
+    }
 }
