@@ -24,11 +24,6 @@
 //! Where a refusal is at hand while recent answers are as quick as their baselines, the limit grows
 //! at once, without a round: nobody is refused for want of measurement.
 //!
-//! **At first** a handful of answers is all that the baselines rest on, and their mean may be half
-//! of what is true. Until they are founded, and as long as no queue was met, answers within two
-//! standard errors of them count as quick where a refusal is at hand; and a round that would ask
-//! for a cut tries a rise first. If more at once takes no longer, the baselines were too low.
-//!
 //! **Every cut for latency has to prove itself.** If requests queue behind each other, fewer of
 //! them are quicker, in proportion. If the upstream has become slower by itself, they are not, and
 //! a lower limit would only throw away capacity, ever more of it as the ratio stays up. So when the
@@ -153,10 +148,8 @@ pub struct Limiter {
     /// The first attempt after the last drop: of what started before, no drop counts.
     drop_from: u64,
     drops: Drops,
-    /// True until the limit has met its first sign of a queue, or was enough for some time.
-    searching: bool,
     /// True until the limit has met its first sign of a queue.
-    quick: bool,
+    searching: bool,
     round: Round,
     /// When the limit last changed.
     changed: Instant,
@@ -206,7 +199,6 @@ impl Limiter {
             drop_from: 0,
             drops: Drops::default(),
             searching: true,
-            quick: true,
             round: Round::new(now),
             changed: now,
             trial: None,
@@ -252,7 +244,9 @@ impl Limiter {
     #[must_use]
     pub fn try_acquire(&mut self, settings: &Settings, now: Instant) -> bool {
         if self.in_flight >= self.limit(settings) && self.has_room(now) {
-            self.searching = self.is_guess(now);
+            // A limit that was enough for some time is no first guess any more.
+            let since = now.saturating_duration_since(self.changed).as_secs_f64();
+            self.searching &= since < self.baselines.recent() * GUESS_TRIPS;
             self.grow(settings, 1.0, now);
         }
         let free = self.in_flight < self.limit(settings);
@@ -299,14 +293,10 @@ impl Limiter {
         self.bound = if attempt.bound { Some(now) } else { self.bound };
         let alone = !attempt.bound
             && self.baselines.is_alone(attempt.in_flight, min)
-            // What is usual while the limit is sought may be a queue.
-            && (attempt.in_flight <= min.max(settings.initial / 2) || !self.is_guess(now))
             && !self.is_in_doubt(now);
         let expected = self.baselines.learn(route, latency, alone);
         if self.round.is_stale(self.baselines.recent(), now) {
-            // A rise that is not reached does no harm, and need not be judged.
-            let back = self.trial.take().filter(|trial| trial.share < 1.0 || trial.together);
-            let back = back.map(|trial| (trial.limit, Cause::Unproved));
+            let back = self.trial.take().map(|trial| (trial.limit, Cause::Unproved));
             self.round = Round::new(now);
             if let Some((limit, cause)) = back {
                 return self.change(settings, limit, cause, now);
@@ -360,21 +350,14 @@ impl Limiter {
         }
     }
 
-    /// Whether the limit is a first guess: one that was enough for some time is none any more.
-    fn is_guess(&self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.changed).as_secs_f64();
-        self.searching && since < self.baselines.recent() * GUESS_TRIPS
-    }
-
     /// Whether a refusal would be for want of measurement alone.
     fn has_room(&self, now: Instant) -> bool {
-        let unsure = self.unsure();
         self.trial.is_none()
             && !self.hold.has_begun()
-            && self.baselines.are_met(ROOM * unsure, ROOM_LAST * unsure)
-            // Nothing is known of the limit before it has seen a round trip's worth of answers,
-            // half of them where they are easy to judge; an upstream that hangs gives none.
-            && self.fresh >= (self.limit * if unsure > 1.0 { 1.0 } else { 0.5 }) as u32
+            && self.baselines.are_met(ROOM, ROOM_LAST)
+            // Nothing is known of the limit before it has seen a round trip's worth of answers; an
+            // upstream that hangs gives none.
+            && self.fresh >= self.limit as u32 / 2
             && self.round.age(now) >= self.baselines.recent()
     }
 
@@ -397,7 +380,6 @@ impl Limiter {
             Verdict::Unproved(limit) => (limit, Cause::Unproved),
         };
         self.searching = false;
-        self.quick = false;
         self.drop_from = self.started;
         self.change(settings, limit, cause, now)
     }

@@ -87,8 +87,6 @@ scenarios! {
     latency_shift
     flapping_endpoint
     cold_start
-    cold_half_load
-    cold_step
     reload_storm
     half_capacity
     rate_limited

@@ -33,12 +33,6 @@ const LAST: f64 = 1.0 / 8.0;
 /// The factor by which a handful of first answers may have been too quick.
 pub(super) const FOUND_MOST: f64 = 2.0;
 
-/// So many answers weighs what is supposed of their spread: a few may be alike by chance.
-const SUPPOSED: u32 = 2;
-
-/// How many standard errors first answers may be off.
-const DOUBT_ERRORS: f64 = 2.0;
-
 /// So many answers say something of how quick they are.
 const FIRST: u32 = 8;
 
@@ -75,9 +69,6 @@ pub(super) struct Baselines {
     routes: Vec<Baseline>,
     scale: f64,
     lone: u32,
-    /// The mean square of how far lone answers are from what was expected, as a share of it; at
-    /// first that of exponential latencies.
-    spread: f64,
     /// How many are usually in flight when an attempt starts.
     usual: f64,
     attempts: u32,
@@ -100,7 +91,6 @@ impl Default for Baselines {
             routes: Vec::new(),
             scale: 1.0,
             lone: 0,
-            spread: 1.0,
             usual: 0.0,
             attempts: 0,
             answers: 0,
@@ -157,10 +147,6 @@ impl Baselines {
             let weight = (1.0 / f64::from(baseline.answers)).max(LONE);
             baseline.mean += (own - baseline.mean) * weight;
         }
-        if alone && known {
-            let off = latency / expected - 1.0;
-            self.spread += (off * off - self.spread) / f64::from(self.lone + SUPPOSED);
-        }
         self.lone = self.lone.saturating_add(u32::from(alone));
         self.answers = self.answers.saturating_add(1);
         let weight = (1.0 / f64::from(self.answers)).max(RECENT);
@@ -208,16 +194,6 @@ impl Baselines {
     /// The baseline of the recent mix of routes, each answer counting once.
     pub(super) fn typical(&self) -> Option<f64> {
         (self.expected > 0.0).then_some(self.expected)
-    }
-
-    /// The factor by which the baselines may be too low, because a handful of first answers is all
-    /// that they rest on: two standard errors of the mean; 1 once they are founded.
-    pub(super) fn doubt(&self) -> f64 {
-        if self.lone >= FOUNDED {
-            return 1.0;
-        }
-        let error = (self.spread / f64::from(self.lone.max(1))).sqrt();
-        (1.0 + DOUBT_ERRORS * error).min(FOUND_MOST)
     }
 
     /// Rises to what is measured, if a handful of first answers is all that the baselines rest on;

@@ -35,13 +35,7 @@ impl Limiter {
                     }
                     return self.change(settings, trial.limit, Cause::Unproved, now);
                 }
-                (false, _) if trial.together => {
-                    self.hold.raised(follows, self.beat, Cut { ratio, latency }, now);
-                }
-                // More at once takes longer, so it is a queue; or it does not, and the baselines
-                // were too low.
-                (false, true) => self.baselines.found(1.0),
-                (false, false) => self.baselines.found(trial.ratio),
+                (false, _) => self.hold.raised(follows, self.beat, Cut { ratio, latency }, now),
             }
             if !cut && follows {
                 return self.change(settings, trial.limit, Cause::Latency, now);
@@ -52,16 +46,9 @@ impl Limiter {
             self.hold.forgive(now);
             return self.grow(settings, ratio, now);
         }
+        self.searching = false;
         let (min, _) = bounds(settings);
         let least = self.limit(settings) <= min;
-        if ratio > CUT_ABOVE && ratio <= self.unsure() {
-            let change = self.try_limit(settings, RAISE, false, now);
-            if change.is_some() {
-                return change;
-            }
-        }
-        self.quick = false;
-        self.searching = false;
         if ratio > CUT_ABOVE && !least && !self.hold.forbids(ratio) {
             return self.try_limit(
                 settings,
@@ -77,12 +64,6 @@ impl Limiter {
         let rise = self.hold.rise(now);
         self.baselines.scale_by(rise.min(ratio));
         None
-    }
-
-    /// Up to this ratio answers may be as quick as ever: while nothing but a handful of first
-    /// answers says what is quick, and no queue was met.
-    pub(super) fn unsure(&self) -> f64 {
-        if self.quick { self.baselines.doubt() } else { 1.0 }
     }
 
     /// Under a cut that did not prove itself: raises the limit, or cuts it again, when its time has

@@ -67,8 +67,22 @@ fn grpc_statuses_follow_its_table_for_http_and_ours_for_limits_and_time() {
         504 => 4,
         other => panic!("{other} has no gRPC status here"),
     };
+    let of_keys = |reason| {
+        Some(match reason {
+            Reason::KeyMissing | Reason::KeyInvalid | Reason::ScopeMissing => 3,
+            Reason::KeyReused | Reason::ResultUnavailable | Reason::KeyExpired => 9,
+            Reason::KeyInProgress => 10,
+            Reason::OutcomeUnknown => 2,
+            _ => return None,
+        })
+    };
     for reason in Reason::ALL.iter().copied().filter(|reason| reason.status() != 0) {
-        let wanted = if reason == Reason::ConnectTimeout { 14 } else { of_status(reason.status()) };
+        let wanted = if reason == Reason::ConnectTimeout { 14 } else { 0 };
+        let wanted = match of_keys(reason) {
+            Some(code) => code,
+            None if wanted > 0 => wanted,
+            None => of_status(reason.status()),
+        };
         let answer = local(reason, AnswerKind::Grpc, &Detail::default(), 0.0);
         assert_eq!(field(&answer, "grpc-status"), Some(wanted.to_string().as_str()), "{reason:?}");
     }
