@@ -418,3 +418,6 @@ fn breaker_settings() -> BreakerSettings {
         ..BreakerSettings::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

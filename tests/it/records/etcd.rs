@@ -2,11 +2,11 @@
 
 mod connections;
 mod failover;
-mod gateway;
+pub(crate) mod gateway;
 mod limits;
-mod members;
+pub(crate) mod members;
 mod partition;
-mod relay;
+pub(crate) mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};

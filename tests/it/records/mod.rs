@@ -3,6 +3,6 @@
 mod contract;
 mod crash;
 mod embedded;
-mod etcd;
+pub(crate) mod etcd;
 mod memory;
 pub(crate) mod redis;
