@@ -261,3 +261,23 @@ fn the_text_fits_a_screen_and_begins_with_the_answer() {
     ];
     assert!(parts.map(at).is_sorted(), "{text}");
 }
+
+#[test]
+fn what_is_done_with_a_key_is_told() {
+    let text = |keys: &str, method: &str| {
+        let file = format!(
+            "listeners: [{{ name: in, bind: \"127.0.0.1:0\" }}]\n\
+             stores: {{ s: {{ memory: {{}} }} }}\n\
+             upstreams: {{ u: {{ endpoints: [\"127.0.0.1:9001\"] }} }}\n\
+             routes: [{{ name: r, upstream: u, idempotency: {{ {keys} }} }}]\n"
+        );
+        let loaded = config::read(&file, &OneVariable).unwrap();
+        let (metrics, stores) = (Metrics::new(Suppressed::NAMES), Registry::default());
+        let snapshot = Snapshot::compile(loaded, None, &metrics, &stores).unwrap();
+        explain(&snapshot, &asked(method, "http://a/"), None).unwrap().to_string()
+    };
+    let enforced = text("store: s, scope: [none]", "POST");
+    assert!(enforced.contains("executed once for each key of none, in store s"), "{enforced}");
+    assert!(text("store: s, scope: [none]", "GET").contains("GET is not covered"));
+    assert!(text("role: originate", "POST").contains("gets a key if it has none"));
+}

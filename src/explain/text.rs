@@ -86,6 +86,9 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
     if let Some(learned) = &route.learned_rate {
         line(f, "learned", &in_words(learned))?;
     }
+    if let Some(keys) = route.policies.get("idempotency") {
+        line(f, "idempotency", &keyed(keys, method))?;
+    }
     for (key, shown) in [
         ("rate_limit", "rate limit"),
         ("bulkhead", "bulkhead"),
@@ -104,6 +107,26 @@ fn followed(f: &mut fmt::Formatter<'_>, method: &str, route: &Followed) -> fmt::
         line(f, key, &format!("{}. {}: {}", at + 1, link.link, link.when))?;
     }
     Ok(())
+}
+
+/// What is done with the request's key: the few settings that decide it.
+fn keyed(keys: &Value, method: &str) -> String {
+    let text = |key: &str| keys.get(key).map(flat).unwrap_or_default();
+    let covered = |methods: &Value| {
+        methods.as_array().is_some_and(|all| all.iter().any(|one| one.as_str() == Some(method)))
+    };
+    if !keys.get("methods").is_some_and(covered) {
+        return format!("{method} is not covered, {} is", text("methods"));
+    }
+    if text("role") == "originate" {
+        return "gets a key if it has none, the same for all attempts".to_owned();
+    }
+    let without = if text("required") == "true" { "refused" } else { "sent unprotected" };
+    format!(
+        "executed once for each key of {}, in store {}; {without} without one",
+        text("scope"),
+        text("store")
+    )
 }
 
 fn upstream(f: &mut fmt::Formatter<'_>, to: &Destination, several: bool) -> fmt::Result {
