@@ -108,7 +108,7 @@ async def saturated(port, prefix, requests):
 
 
 def start(processes, command, **more):
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     processes.append(subprocess.Popen(command, **{**quiet, **more}))
 
 
