@@ -323,7 +323,9 @@ impl Ledger {
         if let (Some(word), Ok(Settled::Done)) = (word, &settled) {
             self.metrics.said(word);
         }
-        self.tell(rid);
+        if let Some((_, bell)) = self.claims.remove(&rid) {
+            bell.notify_waiters();
+        }
         settled
     }
 
@@ -380,11 +382,10 @@ impl Ledger {
         self.claims.len() + self.late.load(Ordering::Relaxed)
     }
 
-    /// Wakes those that wait for a record.
-    fn tell(&self, rid: Rid) {
-        if let Some((_, waiting)) = self.claims.remove(&rid) {
-            waiting.notify_waiters();
-        }
+    /// Wakes those that wait for a claim that has ended. A later one of the same record stays.
+    fn tell(&self, rid: &Rid, bell: &Arc<Notify>) {
+        self.claims.remove_if(rid, |_, known| Arc::ptr_eq(known, bell));
+        bell.notify_waiters();
     }
 }
 

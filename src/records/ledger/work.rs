@@ -48,10 +48,13 @@ pub struct Work {
     sent: bool,
 }
 
+/// What those hear who wait for a claim of this process.
+type Bell = Arc<Notify>;
+
 /// What is known of a claim.
 enum Held {
     /// It is made.
-    Made(Claimed, Renewing),
+    Made(Claimed, Renewing, Bell),
     /// It may have been made, and is being found out about.
     Sought(oneshot::Receiver<Option<Claimed>>),
 }
@@ -95,14 +98,15 @@ type Say = Box<dyn FnOnce(Claimant) -> Settle + Send>;
 
 impl Work {
     pub(super) fn new(ledger: Arc<Ledger>, claimed: Claimed, terms: WorkTerms) -> Self {
-        ledger.claims.insert(claimed.rid, Arc::new(Notify::new()));
+        let bell = Arc::new(Notify::new());
+        ledger.claims.insert(claimed.rid, Arc::clone(&bell));
         let lease = Arc::new(Lease::until(claimed.asked + terms.lease));
         let task = {
             let (ledger, lease) = (Arc::clone(&ledger), Arc::clone(&lease));
             let runtime = ledger.runtime.clone();
             runtime.spawn(async move { renew(&ledger, &claimed, &terms, &lease).await })
         };
-        let claim = Some(Held::Made(claimed, Renewing { task, lease }));
+        let claim = Some(Held::Made(claimed, Renewing { task, lease }, bell));
         Self { ledger, terms, claim, sent: false }
     }
 
@@ -117,7 +121,7 @@ impl Work {
 
     const fn made(&self) -> Option<&Claimed> {
         match &self.claim {
-            Some(Held::Made(claimed, _)) => Some(claimed),
+            Some(Held::Made(claimed, ..)) => Some(claimed),
             _ => None,
         }
     }
@@ -145,7 +149,7 @@ impl Work {
     #[must_use]
     pub fn lease(&self) -> Option<Arc<Lease>> {
         match &self.claim {
-            Some(Held::Made(_, renewing)) => Some(Arc::clone(&renewing.lease)),
+            Some(Held::Made(_, renewing, _)) => Some(Arc::clone(&renewing.lease)),
             _ => None,
         }
     }
@@ -202,12 +206,13 @@ impl Work {
         let (ledger, terms) = (Arc::clone(&self.ledger), self.terms);
         let runtime = ledger.runtime.clone();
         match self.claim.take()? {
-            Held::Made(claimed, renewing) => {
+            Held::Made(claimed, renewing, bell) => {
                 // A renewal must not overtake what is settled.
                 drop(renewing);
                 let (answer, answered) = oneshot::channel();
                 runtime.spawn(async move {
                     let settled = commit(&ledger, &claimed, &terms, say(claimed.claimant)).await;
+                    ledger.tell(&claimed.rid, &bell);
                     // Whether somebody still waits or not.
                     let _ = answer.send(settled);
                 });
@@ -262,9 +267,7 @@ async fn commit(
     let now = clock::now();
     let until = now + Duration::from_millis(terms.retention.key);
     let committed = ledger.commit(claimed.rid, settle, now + terms.commit, until);
-    let settled = committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())));
-    ledger.tell(claimed.rid);
-    settled
+    committed.await.unwrap_or_else(|_| Err(Fault::Ambiguous(ending())))
 }
 
 async fn renew(ledger: &Ledger, claimed: &Claimed, terms: &WorkTerms, lease: &Lease) {

@@ -267,12 +267,17 @@ fn resolve(
             (Change::Put(Box::new(record)), Settled::Done)
         }
         (Some((_, State::Unknown)), Resolution::NotExecuted) => (Change::Remove, Settled::Done),
-        (Some((record, State::Completed | State::Tombstone)), Resolution::Executed { status }) => {
-            match &record.answer {
-                Some(answer) if *answer == Stored::bare(status) => (Change::Keep, Settled::Already),
-                _ => fenced(record),
+        (
+            Some((record, state @ (State::Completed | State::Tombstone))),
+            Resolution::Executed { status },
+        ) => match &record.answer {
+            Some(answer) if *answer == Stored::bare(status) => (Change::Keep, Settled::Already),
+            // All that counts of an answer that is not kept any more is its status.
+            Some(answer) if state == State::Tombstone && answer.status == status => {
+                (Change::Keep, Settled::Already)
             }
-        }
+            _ => fenced(record),
+        },
         (Some((record, _)), _) => fenced(record),
     }
 }

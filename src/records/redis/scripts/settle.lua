@@ -119,8 +119,9 @@ local function resolve()
     complete(record, status, '', number(ARGV[8]), number(ARGV[9]))
     return done()
   end
-  local same = state == 'C' and status ~= '' and record.st == status
-  if same and redis.call('HEXISTS', KEYS[1], 'an') == 0 then return already() end
+  local same = status ~= '' and record.st == status
+  if same and state == 'T' then return already() end
+  if same and state == 'C' and redis.call('HEXISTS', KEYS[1], 'an') == 0 then return already() end
   return fenced()
 end
 
