@@ -23,6 +23,7 @@ use crate::server::thread::{self, Desk};
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::resolve::Resolver;
+use crate::watch::Fingerprint;
 
 /// How long the start waits for the names of upstreams, so that the first requests find endpoints.
 const FIRST_ANSWERS: Duration = Duration::from_secs(2);
@@ -110,6 +111,8 @@ impl App {
     pub fn start(start: Start) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(Suppressed::NAMES));
         let Start { text, file, environment, log, resolver } = start;
+        // Of what is read here, so that a change before the watch begins is one.
+        let known = file.as_ref().map(|_| Fingerprint::of(text.as_bytes()));
         let proxy = Proxy::start(&text, file, environment, Arc::clone(&metrics), log);
         let proxy = Arc::new(proxy.map_err(StartError::Config)?);
         let config = proxy.live().snapshot.config.clone();
@@ -144,7 +147,7 @@ impl App {
         let (answered, first_answers) = std::sync::mpsc::channel();
         let queues = acceptors.iter().filter_map(|acceptor| queue(&acceptor.socket)).collect();
         let (proxy_too, resolver) = (Arc::clone(&proxy), Arc::new(resolver));
-        let parts = control::Parts { proxy: proxy_too, resolver, admin, queues };
+        let parts = control::Parts { proxy: proxy_too, resolver, admin, queues, known };
         let control = spawn("control", move || control::run(parts, answered, ended))?;
         // A name that does not answer in time is not fatal: its requests get 503 until it does.
         let _ = first_answers.recv_timeout(FIRST_ANSWERS);

@@ -34,6 +34,8 @@ pub struct Parts {
     pub admin: Socketed,
     /// The listeners' accept queues.
     pub queues: Vec<Queue>,
+    /// What of the configuration's file was read at the start.
+    pub known: Option<Fingerprint>,
 }
 
 /// Runs until told to end. Tells `answered` when every upstream's names have been asked for once.
@@ -43,7 +45,7 @@ pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
         Err(error) => return tracing::error!(%error, "no event queue for the control runtime"),
     };
     runtime.block_on(async {
-        let Parts { proxy, resolver, admin, queues } = parts;
+        let Parts { proxy, resolver, admin, queues, known } = parts;
         tokio::spawn(keep_upstreams(Arc::clone(&proxy), resolver));
         tokio::spawn(first_answers(proxy.follow().borrow().clone(), answered));
         tokio::spawn(protect::watch(Arc::clone(&proxy), queues));
@@ -51,7 +53,7 @@ pub fn run(parts: Parts, answered: Sender<()>, ended: oneshot::Receiver<()>) {
         tokio::spawn(admin::serve(admin, Arc::clone(&proxy)));
         tokio::spawn(expire_answers(Arc::clone(&proxy)));
         if proxy.live().snapshot.config.reload.watch {
-            tokio::spawn(watch_file(Arc::clone(&proxy)));
+            tokio::spawn(watch_file(Arc::clone(&proxy), known));
             tokio::spawn(watch_tls(Arc::clone(&proxy)));
         }
         // Either way it is over: the sender is dropped, not used.
@@ -142,9 +144,8 @@ async fn expire_answers(proxy: Arc<Proxy>) {
     }
 }
 
-async fn watch_file(proxy: Arc<Proxy>) {
+async fn watch_file(proxy: Arc<Proxy>, known: Option<Fingerprint>) {
     let Some(file) = proxy.file.clone() else { return };
-    let known = std::fs::read(&file).ok().map(|bytes| Fingerprint::of(&bytes));
     let on_change = move |_| {
         // What is wrong with the file has been logged and counted by the reload itself.
         let _ = proxy.reload_from_file();
