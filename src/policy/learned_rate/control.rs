@@ -197,8 +197,7 @@ impl Control {
         let since = n.now.saturating_duration_since(self.at);
         self.at = self.at.max(n.now);
         let (sent, closed) = (self.sent.rate(n.now), self.closed());
-        let knocks =
-            KNOCKS * 0.5_f64.powf(f64::from(self.refused_in_a_row) - f64::from(CLOSED_AFTER));
+        let refused = self.refused_in_a_row;
         let curve = self.curve.as_mut()?;
         let held = n.now.saturating_duration_since(curve.cut()) >= HOLD_MAX;
         let may = !self.settled || curve.climbs() || held || self.credit >= 1.0;
@@ -210,7 +209,11 @@ impl Control {
         // A rate that nobody uses is not learned.
         let used = curve.ceiling().max(2.0 * sent);
         let rate = curve.rate_at(n.now).min(used);
-        Some(if closed { rate.min(knocks) } else { rate })
+        if !closed {
+            return Some(rate);
+        }
+        let knocks = KNOCKS * 0.5_f64.powf(f64::from(refused) - f64::from(CLOSED_AFTER));
+        Some(rate.min(knocks))
     }
 
     /// Cuts for a throttle; the price of the pause that follows, in throttles.
@@ -254,7 +257,12 @@ impl Control {
         let near = (rate - ceiling).min(ceiling * PROBE_NEAR);
         let far = rate - ceiling - near;
         let moved = ceiling + near * PROBE_GAIN + far * PROBE_FAR_GAIN;
-        let moved = moved.min(rate * PROBE_MARGIN).max(ceiling);
+        // Far from what was known it is found as at first: seven tenths were allowed.
+        let moved = if far > 0.0 {
+            moved.max(rate * BETA)
+        } else {
+            moved.min(rate * PROBE_MARGIN).max(ceiling)
+        };
         let proved = if self.settled {
             let length = now.saturating_duration_since(curve.cut()).max(CUT_EVERY);
             self.accepted_since_cut as f64 / length.as_secs_f64() * MARGIN

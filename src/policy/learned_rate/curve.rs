@@ -23,6 +23,8 @@ const STRETCHED_BELOW: f64 = 50.0;
 pub(super) struct Curve {
     ceiling: f64,
     cut: Instant,
+    /// The time from the cut to the ceiling, seconds.
+    way: f64,
     /// Seconds of the curve beyond the ceiling.
     climbed: f64,
     rate: f64,
@@ -31,7 +33,7 @@ pub(super) struct Curve {
 impl Curve {
     /// The curve after a cut at this time.
     pub(super) fn new(ceiling: f64, cut: Instant) -> Self {
-        Self { ceiling, cut, climbed: 0.0, rate: ceiling * BETA }
+        Self { ceiling, cut, way: way(ceiling), climbed: 0.0, rate: ceiling * BETA }
     }
 
     /// The rate that is thought to be allowed.
@@ -57,7 +59,7 @@ impl Curve {
     /// Time has gone by in which the rate may climb beyond the ceiling, if it has come to it.
     /// `told` = the third party advertises more, so that there is no need for care.
     pub(super) fn climb(&mut self, time: Duration, told: bool, now: Instant) {
-        let beyond = now.saturating_duration_since(self.cut).as_secs_f64() - way(self.ceiling);
+        let beyond = now.saturating_duration_since(self.cut).as_secs_f64() - self.way;
         if beyond > 0.0 {
             let time = time.as_secs_f64().min(beyond);
             self.climbed += if told { time } else { time / stretch(self.ceiling) };
@@ -66,9 +68,8 @@ impl Curve {
 
     /// The rate at this time.
     pub(super) fn rate_at(&mut self, now: Instant) -> f64 {
-        let way = way(self.ceiling);
-        let time = now.saturating_duration_since(self.cut).as_secs_f64().min(way);
-        self.rate = cubic(self.ceiling, time + self.climbed);
+        let time = now.saturating_duration_since(self.cut).as_secs_f64().min(self.way);
+        self.rate = cubic(self.ceiling, self.way, time + self.climbed);
         self.rate
     }
 }
@@ -79,8 +80,8 @@ pub(super) fn way(ceiling: f64) -> f64 {
 }
 
 /// The rate at a time after a cut, seconds.
-pub(super) fn cubic(ceiling: f64, time: f64) -> f64 {
-    STEEPNESS * (time - way(ceiling)).powi(3) + ceiling
+pub(super) fn cubic(ceiling: f64, way: f64, time: f64) -> f64 {
+    STEEPNESS * (time - way).powi(3) + ceiling
 }
 
 /// How many seconds of climbing above a ceiling are one of the curve's: a small ceiling is as much
