@@ -1,20 +1,34 @@
 #!/usr/bin/env bash
-# What an Idempotency-Key costs: the latency of new keys, replays and conflicts on each kind of
-# store, and past the proxy for comparison. Redis and etcd are started on free ports, three members
-# of etcd; all are stopped at the end.
+# What an Idempotency-Key costs: the latency that new keys, replays and conflicts add to a request,
+# on each kind of store, and how many new keys a second it takes. Redis (append-only file, fsync
+# always) and three members of etcd are started on free ports; all is stopped at the end.
 #
 #   bash bench/idempotency.sh                    all stores
 #   bash bench/idempotency.sh embedded memory    these
 #
-# OUTRIGGER=<binary> takes a proxy that is built already; REQUESTS=<n> the number of each kind.
+# OUTRIGGER=<binary> and RIG=<binary> take what is built already; FOLDER=<folder> is where the
+# stores' files go, for a disk other than that of the temporary folder.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source tests/packages.sh
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# shellcheck source=../tests/packages.sh
+source "$here/../tests/packages.sh"
 need python3 python3
 need redis-server redis-server
 need etcd-server etcd
+need wrk wrk
+need util-linux taskset
+
+target=${CARGO_TARGET_DIR:-$here/../target}
 if [ -z "${OUTRIGGER:-}" ]; then
-  cargo build --release --locked
-  OUTRIGGER=${CARGO_TARGET_DIR:-target}/release/outrigger
+  cargo build --quiet --locked --release --manifest-path "$here/../Cargo.toml"
+  OUTRIGGER=$target/release/outrigger
 fi
-exec python3 bench/idempotency.py "$OUTRIGGER" "${REQUESTS:-3000}" "$@"
+if [ -z "${RIG:-}" ]; then
+  cargo build --quiet --locked --release --example rig --manifest-path "$here/../Cargo.toml"
+  RIG=$target/release/examples/rig
+fi
+
+export OUTRIGGER PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
+exec python3 "$here/idempotency.py" "$RIG" "$@"

@@ -191,7 +191,7 @@ async fn go(
     loop {
         let by = clock::now() + *keys.settings.claim_deadline;
         match ledger.peek(asked.rid, asked.fingerprint, by).await {
-            Err(fault) => return failed(&keys.settings, &fault),
+            Err(fault) => return failed(&keys.settings, ledger, &fault),
             Ok(None) => {}
             Ok(Some(Found::Unknown { doubt, .. }))
                 if doubt != Doubt::Unreadable && keys.settings.unknown == Unknown::Redispatch => {}
@@ -227,7 +227,7 @@ async fn go(
             Ok(Err(Claimed::TooOld)) => return Err(Code::KeyExpired.into()),
             // Not an answer to a claim that was not acquired.
             Ok(Err(Claimed::Acquired { .. })) => return Err(Code::StoreUnavailable.into()),
-            Err(fault) => return failed(&keys.settings, &fault),
+            Err(fault) => return failed(&keys.settings, ledger, &fault),
         }
     }
 }
@@ -320,8 +320,8 @@ fn terms(ctx: &Context, settings: &Settings) -> WorkTerms {
 }
 
 /// The store did not answer: refused, or sent without protection, as the route says.
-fn failed(settings: &Settings, fault: &Fault) -> Result<Go, Problem> {
-    tracing::warn!(%fault, "the store of records failed");
+fn failed(settings: &Settings, ledger: &Ledger, fault: &Fault) -> Result<Go, Problem> {
+    ledger.report("the store of records failed", fault);
     if fault.cause().kind == Kind::Full {
         return full(settings);
     }

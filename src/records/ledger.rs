@@ -17,21 +17,24 @@ use tokio::sync::{Notify, oneshot};
 use super::spool::Spool;
 use super::{Birth, Cause, Fault, Guarantee, Health, Kind, Page, Reply, Seen, Store, Wanted};
 use crate::clock;
-use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings, Verdict};
+use crate::policy::circuit_breaker::{Breaker, Settings as BreakerSettings};
 use crate::policy::idempotency::machine::{Claim, Claimed, Found, Resolution, Settle, Settled};
 use crate::policy::idempotency::record::{Claimant, Fingerprint, Owner, Rid};
 use crate::policy::idempotency::settings::WAITERS_IN_ALL;
 use crate::shared::Shared;
 use crate::telemetry::metrics::{Operation, StoreMetrics, Word};
+use crate::telemetry::seldom::Seldom;
 use crate::units::{Period, Ratio};
 
 mod late;
 mod places;
+mod question;
 mod work;
 
 pub use work::{Lease, Work, WorkTerms};
 
 use places::{Place, Waiter};
+use question::Question;
 
 /// How long what the store remembers of itself is taken as known. It changes when the store has
 /// lost everything.
@@ -66,6 +69,8 @@ pub struct Ledger {
     /// How many wait for each record.
     waiters: DashMap<Rid, u32>,
     late: AtomicUsize,
+    /// The lines of the log on what the store did not do.
+    failures: Shared<Seldom>,
 }
 
 impl Ledger {
@@ -92,6 +97,7 @@ impl Ledger {
             waiting: AtomicUsize::new(0),
             waiters: DashMap::new(),
             late: AtomicUsize::new(0),
+            failures: Shared::default(),
         });
         if ledger.spool.is_some() {
             ledger.runtime.spawn(Self::deliver(Arc::downgrade(&ledger)));
@@ -217,16 +223,11 @@ impl Ledger {
         question: impl FnOnce() -> Reply<T>,
     ) -> Result<T, Fault> {
         let began = clock::now();
-        let admitted = {
-            let mut breaker = self.breaker.lock();
-            breaker.admit(&self.breaker_settings, began, 0.0)
-        };
-        let Ok(permit) = admitted else {
+        let Some(asked) = Question::ask(&self.breaker, &self.breaker_settings, began) else {
             let cause = Cause::new(Kind::Unavailable, "the store fails, and is left alone a while");
             self.metrics.asked(operation, Duration::ZERO, Some(cause.kind.index()));
             return Err(Fault::NotApplied(cause));
         };
-        // A caller that goes away in between takes its permit along; the breaker frees it by time.
         let answer = clock::until(by, question()).await.unwrap_or_else(|_| {
             Err(Fault::Ambiguous(Cause::new(Kind::Timeout, "no answer in time")))
         });
@@ -235,9 +236,7 @@ impl Ledger {
         let took = now.saturating_duration_since(began);
         self.metrics.asked(operation, took, fault.map(Kind::index));
         // A store that is full works.
-        let verdict =
-            Verdict { failure: fault.is_some_and(|kind| kind != Kind::Full), slow: false };
-        self.breaker.lock().record(&self.breaker_settings, permit, verdict, now, 0.0);
+        asked.answered(fault.is_some_and(|kind| kind != Kind::Full), now);
         answer
     }
 
@@ -373,6 +372,13 @@ impl Ledger {
         ];
         for (to, from) in metrics.own.iter().zip(own) {
             to.set(level(from));
+        }
+    }
+
+    /// Lets the log say what the store did not do, seldom however often that is.
+    pub fn report(&self, what: &'static str, fault: &Fault) {
+        if let Some(unsaid) = self.failures.lock().say(clock::now()) {
+            tracing::warn!(store = %self.name, %fault, unsaid, "{what}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! them. A request that waits for its turn in this process waits at its own expense: latency counts
 //! from the time at which it was meant to be sent.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +52,15 @@ pub(crate) struct Options {
     /// headers, and a value `user*100` stands for user0 to user99.
     #[arg(long)]
     class: Vec<Class>,
+    /// Posts, each request under an `Idempotency-Key` of its own: this word and a number.
+    #[arg(long, conflicts_with = "class")]
+    keys: Option<String>,
+    /// What is posted.
+    #[arg(long, default_value = "amount=1")]
+    body: String,
+    /// The status of a good answer, instead of any 2xx.
+    #[arg(long)]
+    good: Option<u16>,
     /// Counts the time before this and after it apart.
     #[arg(long, value_delimiter = ',')]
     mark: Vec<Period>,
@@ -62,6 +72,8 @@ pub(crate) struct Options {
 /// One request to come.
 struct Arrival {
     after: Duration,
+    /// How many came before it.
+    place: usize,
     class: usize,
     number: usize,
 }
@@ -72,9 +84,26 @@ struct Load {
     pool: Pool,
     /// The bytes of a request, by class and number.
     requests: Vec<Vec<Vec<u8>>>,
+    /// The word of its key and its body, where each request has a key.
+    keyed: Option<(String, String)>,
+    good: Option<u16>,
     deadline: Duration,
     retries: u32,
     tally: Shared<Tally>,
+}
+
+impl Load {
+    fn bytes(&self, arrival: &Arrival) -> Cow<'_, [u8]> {
+        let Some((word, body)) = &self.keyed else {
+            return Cow::Borrowed(&self.requests[arrival.class][arrival.number]);
+        };
+        let (place, length) = (arrival.place, body.len());
+        let text = format!(
+            "POST / HTTP/1.1\r\nhost: upstream\r\nidempotency-key: {word}-{place}\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        Cow::Owned(text.into_bytes())
+    }
 }
 
 /// Sends it all, waits for the last answer or deadline, and says what came back.
@@ -92,6 +121,8 @@ pub(crate) fn run(mut options: Options) -> io::Result<Value> {
         start: clock::now() + LEAD,
         pool: Pool::new(SocketAddr::from(([127, 0, 0, 1], options.port))),
         requests: options.class.iter().map(bytes).collect(),
+        keyed: options.keys.clone().map(|word| (word, options.body.clone())),
+        good: options.good,
         deadline: options.deadline.get(),
         retries: options.retries,
         tally: Shared::default(),
@@ -126,6 +157,7 @@ fn pace(options: &Options, start: Instant, to: &mpsc::UnboundedSender<Arrival>) 
     let shares: f64 = options.class.iter().map(|class| class.share).sum();
     let (mut after, mut rate) = (Duration::ZERO, options.rate.per_second());
     let mut steps = options.step.iter().peekable();
+    let mut place = 0;
     loop {
         let next = after + Duration::from_secs_f64(-(1.0 - random.f64()).ln() / rate);
         if let Some(step) = steps.next_if(|step| step.at <= next) {
@@ -144,9 +176,10 @@ fn pace(options: &Options, start: Instant, to: &mpsc::UnboundedSender<Arrival>) 
         let class = among.unwrap_or(options.class.len() - 1);
         let number = random.usize(..options.class[class].numbers);
         wait_until(start + after);
-        if to.send(Arrival { after, class, number }).is_err() {
+        if to.send(Arrival { after, place, class, number }).is_err() {
             return;
         }
+        place += 1;
     }
 }
 
@@ -166,15 +199,15 @@ async fn send_all(load: Arc<Load>, mut arrivals: mpsc::UnboundedReceiver<Arrival
 
 /// One request with all its tries.
 async fn request(load: &Load, arrival: Arrival) {
-    let bytes = &load.requests[arrival.class][arrival.number];
+    let bytes = load.bytes(&arrival);
     let arrived = load.start + arrival.after;
     let (mut begun, mut tries) = (arrived, 0);
     let ending = loop {
         tries += 1;
         let limit = begun + load.deadline;
-        let ended = clock::until(limit, load.pool.send(bytes)).await;
+        let ended = clock::until(limit, load.pool.send(&bytes)).await;
         let ending = match ended {
-            Ok(answer) if clock::now() <= limit => ending(answer),
+            Ok(answer) if clock::now() <= limit => ending(answer, load.good),
             _ => Ending::Late,
         };
         if matches!(ending, Ending::Good) || tries > load.retries {
@@ -186,9 +219,10 @@ async fn request(load: &Load, arrival: Arrival) {
     load.tally.lock().add(arrival.class, arrival.after, took, tries, ending);
 }
 
-fn ending(answer: Result<Answer, Failure>) -> Ending {
+fn ending(answer: Result<Answer, Failure>, good: Option<u16>) -> Ending {
     match answer {
-        Ok(answer) if (200..300).contains(&answer.status) => Ending::Good,
+        Ok(Answer { status, .. }) if good.is_some_and(|good| status == good) => Ending::Good,
+        Ok(answer) if good.is_none() && (200..300).contains(&answer.status) => Ending::Good,
         Ok(Answer { status, reason: Some(reason) }) => {
             Ending::Refused(format!("{status} {reason}"))
         }

@@ -381,11 +381,11 @@ impl Settling<'_> {
             }
             Action::Store { indeterminate } => {
                 let committed = work.complete(Stored { indeterminate, ..answer }).await;
-                return stored_or(committed, Became::Stored);
+                return stored_or(keys, committed);
             }
             Action::StoreBare { indeterminate } => {
                 let bare = Stored { indeterminate, ..Stored::bare(answer.status) };
-                return stored_or(work.complete(bare).await, Became::Stored);
+                return stored_or(keys, work.complete(bare).await);
             }
             // Stays only where a result is still waited for, and here none is.
             Action::Stay => work.doubt(Doubt::Timeout, observed).await,
@@ -399,7 +399,7 @@ impl Settling<'_> {
             }
         };
         if let Err(fault) = noted {
-            tracing::warn!(%fault, "a doubt could not be noted in time; its lease will end");
+            report(keys, "a doubt could not be noted in time; its lease will end", &fault);
         }
         Became::Not(Unstored::OutcomeUnknown)
     }
@@ -407,14 +407,20 @@ impl Settling<'_> {
 
 /// What became of an answer by what the store said to it. A result that is known is never held back
 /// because it could not be written down.
-fn stored_or(committed: Result<Settled, Fault>, became: Became) -> Became {
+fn stored_or(keys: &Keys, committed: Result<Settled, Fault>) -> Became {
     match committed {
-        Ok(Settled::Done | Settled::Already | Settled::Reasserted) => became,
+        Ok(Settled::Done | Settled::Already | Settled::Reasserted) => Became::Stored,
         Ok(Settled::Fenced { .. }) => Became::Not(Unstored::Fenced),
         Err(fault) => {
-            tracing::warn!(%fault, "a result could not be committed in time");
+            report(keys, "a result could not be committed in time", &fault);
             Became::Not(Unstored::StoreUnavailable)
         }
+    }
+}
+
+fn report(keys: &Keys, what: &'static str, fault: &Fault) {
+    if let Some(ledger) = &keys.ledger {
+        ledger.report(what, fault);
     }
 }
 

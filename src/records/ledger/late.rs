@@ -87,7 +87,7 @@ impl Ledger {
         match spool.push(late, clock::now() + SPOOL_TIME).await {
             Ok(()) => None,
             Err(fault) => {
-                tracing::warn!(store = %self.name, %fault, "a result could not be spooled");
+                self.report("a result could not be spooled", &fault);
                 Some(settle)
             }
         }

@@ -13,6 +13,7 @@ const RETENTION: Retention = Retention { body: 60_000, key: 600_000, unknown: 60
 #[derive(Default)]
 struct Told {
     fails: AtomicBool,
+    hangs: AtomicBool,
     refuses_renewals: AtomicBool,
     peeks: AtomicU32,
     completed: AtomicU32,
@@ -35,6 +36,9 @@ impl Told {
 impl Store for Told {
     fn peek(&self, _: Rid, _: Fingerprint, _: Instant) -> Reply<Option<Found>> {
         self.peeks.fetch_add(1, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         reply(self.or(None))
     }
     fn claim(&self, _: Rid, _: Claim, _: Instant) -> Reply<Claimed> {
@@ -170,4 +174,25 @@ async fn work_that_is_dropped_gives_its_claim_back_or_leaves_a_doubt() {
     drop(sent);
     clock::sleep(Duration::from_secs(1)).await;
     assert_eq!(ledger.at_work(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_and_goes_does_not_keep_the_store_from_being_tried() {
+    let (store, ledger) = scene();
+    store.fails.store(true, Ordering::SeqCst);
+    let peek = |patience: u64| {
+        ledger.peek(RID, fingerprint(), clock::now() + Duration::from_millis(patience))
+    };
+    for _ in 0..20 {
+        assert!(peek(100).await.is_err());
+    }
+    clock::sleep(Duration::from_millis(2_100)).await;
+    store.fails.store(false, Ordering::SeqCst);
+    store.hangs.store(true, Ordering::SeqCst);
+    let asked = store.peeks.load(Ordering::SeqCst);
+    let gone = clock::until(clock::now() + Duration::from_millis(1), peek(60_000)).await;
+    assert!(gone.is_err(), "its caller went while it was the trial");
+    assert_eq!(store.peeks.load(Ordering::SeqCst), asked + 1);
+    store.hangs.store(false, Ordering::SeqCst);
+    assert_eq!(peek(100).await, Ok(None), "the next one is the trial");
 }
