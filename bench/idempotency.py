@@ -14,7 +14,7 @@ import urllib.request
 import servers
 
 STORES = ("memory", "embedded", "redis", "etcd")
-RATE = 1000
+RATE = int(os.environ.get("RATE", "1000"))
 SECONDS = 10
 CONNECTIONS = 64
 # A closed loop of new keys: as many as the store takes.
@@ -31,7 +31,9 @@ telemetry: { access_log: { to: none } }
 runtime: { workers: 1 }
 stores: { s: { @STORE@ } }
 listeners: [{ name: in, bind: 127.0.0.1:@PORT@ }]
-upstreams: { u: { endpoints: ["127.0.0.1:@BACKEND@"] } }
+upstreams:
+  # The limit only looks on: load and upstream share a core here, and each halts the other.
+  u: { endpoints: ["127.0.0.1:@BACKEND@"], concurrency: { mode: observe } }
 routes:
   - name: keyed
     match: { methods: [POST] }

@@ -30,5 +30,5 @@ if [ -z "${RIG:-}" ]; then
   RIG=$target/release/examples/rig
 fi
 
-export OUTRIGGER PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
+export OUTRIGGER ENVOY=${ENVOY:-} PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/idempotency.py" "$RIG" "$@"

@@ -70,6 +70,8 @@ pub struct Asking {
     pub deadline: Option<Instant>,
     /// How long its answer is expected to take; zero if nobody knows.
     pub expected: Duration,
+    /// Whether it was admitted before, and gave its place up meanwhile.
+    pub admitted: bool,
 }
 
 /// Why a request gets no place.
@@ -193,13 +195,13 @@ impl<L: Limit> Gate<L> {
         if machine.queue.is_empty() && machine.limit.try_acquire(now) {
             return Entry::In(self.place(&mut machine));
         }
-        let level = match machine.level(asking.standing, now) {
+        let level = match machine.level(asking, now) {
             Ok(level) => level,
             Err(refused) => return Entry::Refused(refused),
         };
         let Machine { limit, queue, .. } = &mut *machine;
-        let Asking { deadline, expected, .. } = asking;
-        let arrival = Arrival { level, deadline, expected };
+        let Asking { deadline, expected, admitted, .. } = asking;
+        let arrival = Arrival { level, deadline, expected, admitted };
         match queue.enter(limit.queue(), limit.pace(), arrival, now) {
             Entered::Waiting { ticket, until, why, displaced } => {
                 if let Some(displaced) = displaced {
@@ -253,13 +255,17 @@ impl<L: Limit> Machine<L> {
     }
 
     /// The level of a request that found no free place, unless it is refused at once.
-    fn level(&mut self, standing: Standing, now: Instant) -> Result<Level, Refused> {
+    fn level(&mut self, asking: Asking, now: Instant) -> Result<Level, Refused> {
+        let Asking { standing, admitted, .. } = asking;
         let Some(tiers) = self.limit.tiers() else {
             return Ok(Level::new(standing.tier, 0));
         };
         let shedding = self.shedding.get_or_insert_with(|| Box::new(Shedding::new(now)));
         let level = shedding.level(standing);
-        let line = Line { waiting: self.queue.len(), limit: self.limit.pace().limit };
+        if admitted {
+            return Ok(level);
+        }
+        let line = Line { waiting: self.queue.newcomers(), limit: self.limit.pace().limit };
         if shedding.admit(level, tiers, line, now) {
             return Ok(level);
         }

@@ -23,7 +23,7 @@ fn fixed(places: u32, waiting: u32) -> Arc<Gate<Fixed>> {
 
 fn asking(tier: usize) -> Asking {
     let standing = Standing { tier, lot: Lot::Drawn(0) };
-    Asking { standing, deadline: None, expected: Duration::ZERO }
+    Asking { standing, deadline: None, expected: Duration::ZERO, admitted: false }
 }
 
 fn enter(gate: &Arc<Gate<Fixed>>, tier: usize) -> Entry<Fixed> {

@@ -28,6 +28,11 @@
 //! **Deadlines.** A request whose remaining time is less than its answer is expected to take is
 //! told so at once, not at its turn.
 //!
+//! **Those admitted before.** A request that had something to do between its admission and its
+//! sending gave its place up for that time, and comes back for one. It waits like the others, but
+//! for the length of the queue it neither counts nor is refused: many may come back at once, and
+//! what they have done would be in vain.
+//!
 //! Not here: timers and wakers, the limit in front of which requests wait, and who may enter.
 
 use std::cmp::Reverse;
@@ -130,6 +135,8 @@ pub struct Arrival {
     pub deadline: Option<Instant>,
     /// How long its answer is expected to take; zero if nobody knows.
     pub expected: Duration,
+    /// Whether it was admitted before, and comes back.
+    pub admitted: bool,
 }
 
 /// What a queue needs to know of what is behind it.
@@ -188,12 +195,13 @@ struct Rank {
     earlier: Reverse<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Waiter {
     rank: Rank,
     /// The latest time at which serving it makes sense.
     latest: Option<Instant>,
     level: Level,
+    admitted: bool,
     generation: u32,
 }
 
@@ -205,6 +213,8 @@ pub struct WaitQueue {
     order: Order<Rank>,
     /// How many wait in each tier.
     tiers: [u32; MAX_TIERS],
+    /// How many wait that were admitted before.
+    admitted: usize,
     refusals: Refusals,
     /// The share of recent arrivals in each tier that found somebody of it, or above, waiting.
     behind: [f64; MAX_TIERS],
@@ -231,6 +241,7 @@ impl WaitQueue {
             free: Vec::new(),
             order: Order::default(),
             tiers: [0; MAX_TIERS],
+            admitted: 0,
             refusals: Refusals { since: now, now: None, before: None },
             behind: [0.0; MAX_TIERS],
             arrivals: 0,
@@ -248,6 +259,12 @@ impl WaitQueue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many wait that were not admitted before.
+    #[must_use]
+    pub fn newcomers(&self) -> usize {
+        self.len().saturating_sub(self.admitted)
     }
 
     /// How many wait in a tier, 0 being the highest.
@@ -275,7 +292,8 @@ impl WaitQueue {
         self.note_arrival(level.tier());
         let overloaded = self.is_overloaded(level, pace, now);
         let rank = self.rank(level, overloaded, now);
-        let displaced = if self.len() < settings.max.of(pace.limit) {
+        let room = self.newcomers() < settings.max.of(pace.limit);
+        let displaced = if room || arrival.admitted {
             None
         } else {
             let Some(ticket) = self.give_way(settings, overloaded, rank, pace, now) else {
@@ -291,7 +309,8 @@ impl WaitQueue {
             Some(latest) if latest < waited => (latest, Leave::Deadline),
             _ => (waited, Leave::Waited),
         };
-        let ticket = self.insert(rank, level, latest);
+        let ticket =
+            self.insert(Waiter { rank, latest, level, admitted: arrival.admitted, generation: 0 });
         Entered::Waiting { ticket, until, why, displaced }
     }
 
@@ -403,21 +422,22 @@ impl WaitQueue {
         self.remove(index)
     }
 
-    fn insert(&mut self, rank: Rank, level: Level, latest: Option<Instant>) -> Ticket {
+    fn insert(&mut self, new: Waiter) -> Ticket {
         let index = self.free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-            self.waiters.push(Waiter { latest, level, rank, generation: 0 });
+            self.waiters.push(new);
             index
         });
         let mut ticket = Ticket { index, generation: 0 };
         if let Some(waiter) = self.waiters.get_mut(index as usize) {
-            *waiter = Waiter { latest, level, rank, generation: waiter.generation };
+            *waiter = Waiter { generation: waiter.generation, ..new };
             ticket.generation = waiter.generation;
         }
-        self.order.insert(index, rank);
-        if let Some(waiting) = self.tiers.get_mut(level.tier()) {
+        self.order.insert(index, new.rank);
+        if let Some(waiting) = self.tiers.get_mut(new.level.tier()) {
             *waiting += 1;
         }
+        self.admitted += usize::from(new.admitted);
         ticket
     }
 
@@ -432,6 +452,7 @@ impl WaitQueue {
         if let Some(waiting) = self.tiers.get_mut(waiter.level.tier()) {
             *waiting = waiting.saturating_sub(1);
         }
+        self.admitted = self.admitted.saturating_sub(usize::from(waiter.admitted));
         Some(ticket)
     }
 }

@@ -74,6 +74,15 @@ pub struct Held {
     pub limit: Option<Place<Adaptive>>,
 }
 
+/// Whether a request asks for its place for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It does.
+    First,
+    /// It was admitted, and gave its place up for as long as something else took.
+    Again,
+}
+
 /// Takes a place in the bulkhead and one under the upstream's limit, and waits for each as long as
 /// it may. `now` moves on with the waiting.
 pub async fn enter(
@@ -85,17 +94,28 @@ pub async fn enter(
     let mut held = Held { bulkhead: None, limit: None };
     if let (Some(gate), Some(settings)) = (&route.bulkhead, &route.settings.bulkhead) {
         let place = Door { gate, mode: settings.mode, full: Reason::BulkheadFull };
-        let asked = |ctx: &Context| asking(ctx, Duration::ZERO);
+        let asked = |ctx: &Context| asking(ctx, Duration::ZERO, Look::First);
         held.bulkhead = Some(pass(place, ctx, (route, Would::Bulkhead), asked, now).await?);
     }
+    held.limit = limit(ctx, (route, target), Look::First, now).await?;
+    Ok(held)
+}
+
+/// Takes a place under the upstream's limit; nothing where it has none.
+pub async fn limit(
+    ctx: &mut Context,
+    (route, target): (&Route, &Target),
+    look: Look,
+    now: &mut Instant,
+) -> Result<Option<Place<Adaptive>>, Box<Refusal>> {
     let upstream = &target.upstream;
     let (gate, mode) = (&upstream.state.gate, upstream.settings.concurrency.mode);
-    if mode != Mode::Off {
-        let place = Door { gate, mode, full: Reason::ConcurrencyLimit };
-        let asked = |ctx: &Context| asking(ctx, gate.expected(target.baseline));
-        held.limit = Some(pass(place, ctx, (route, Would::Concurrency), asked, now).await?);
+    if mode == Mode::Off {
+        return Ok(None);
     }
-    Ok(held)
+    let door = Door { gate, mode, full: Reason::ConcurrencyLimit };
+    let asked = |ctx: &Context| asking(ctx, gate.expected(target.baseline), look);
+    Ok(Some(pass(door, ctx, (route, Would::Concurrency), asked, now).await?))
 }
 
 /// A gate on the way of a request.
@@ -141,8 +161,9 @@ async fn pass<L: Limit>(
     }))
 }
 
-fn asking(ctx: &Context, expected: Duration) -> Asking {
-    Asking { standing: ctx.standing(), deadline: ctx.deadline, expected }
+fn asking(ctx: &Context, expected: Duration, look: Look) -> Asking {
+    let admitted = look == Look::Again;
+    Asking { standing: ctx.standing(), deadline: ctx.deadline, expected, admitted }
 }
 
 /// Lets the upstream's gate know how long a caller has kept the upstream busy.

@@ -5,7 +5,9 @@
 //! sent: the key, its principal, the body and its fingerprint ([`asked`]), and what the store knows
 //! of them. A request that was made before is answered here, holding no place, whatever state the
 //! upstream is in. Then come its places, then the claim, durable before the first byte is sent, and
-//! only then the attempts ([`dispatch`]), which go on when the client has gone.
+//! only then the attempts ([`dispatch`]), which go on when the client has gone. Its place under the
+//! upstream's limit is given up for the time of the claim: it stands for work of the upstream, and
+//! a store that is slow must not look like an upstream that is full.
 //!
 //! Not here: what becomes of a record ([`crate::policy::idempotency::machine`]), and what the end
 //! of an exchange proves ([`crate::policy::idempotency::outcome`]).
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use http::Response;
 
 use self::asked::Asked;
-use super::admission::{self, Held};
+use super::admission::{self, Held, Look};
 use super::attempt::Tried;
 use super::body::Body;
 use super::context::Context;
@@ -204,7 +206,8 @@ async fn go(
             },
         }
         let mut now = clock::now();
-        let held = places(ctx, journey, &mut now).await?;
+        let mut held = places(ctx, journey, &mut now).await?;
+        held.limit = None;
         let claim = claim(ctx, keys, ledger, asked).await?;
         let terms = terms(ctx, &keys.settings);
         let by = clock::now() + *keys.settings.claim_deadline;
@@ -212,7 +215,7 @@ async fn go(
         match ledger.claim(asked.rid, claim, terms, (by, unsure)).await {
             Ok(Ok(work)) => {
                 failpoint::reach(failpoint::AFTER_CLAIM);
-                return Ok(Go::Work(Box::new(work), held, now));
+                return begin(ctx, journey, work, held).await;
             }
             Ok(Err(Claimed::Found(found))) => {
                 // Somebody was quicker. The places are given back first.
@@ -245,6 +248,29 @@ async fn places(
         return Err(Box::new(Refusal::circuit_open(wait)));
     }
     admission::enter(ctx, route, target, now).await
+}
+
+/// Takes the place for the sending of what is claimed; the claim is given back if there is none.
+async fn begin(
+    ctx: &mut Context,
+    journey: &Journey,
+    work: Work,
+    mut held: Held,
+) -> Result<Go, Problem> {
+    let Journey { route, target, .. } = journey;
+    let mut now = clock::now();
+    let place = match route.targets.get(*target) {
+        Some(target) => admission::limit(ctx, (route, target), Look::Again, &mut now).await,
+        None => Err(Box::new(Reason::NoEndpoint.into())),
+    };
+    match place {
+        Ok(place) => held.limit = place,
+        Err(refusal) => {
+            work.release().await;
+            return Err(refusal.into());
+        }
+    }
+    Ok(Go::Work(Box::new(work), held, now))
 }
 
 /// What a request does that somebody else is at work on.

@@ -39,8 +39,18 @@ pub(crate) fn keyed_with(service: &Service, settings: &str, route: &str, store: 
 
 /// The same in front of whatever is at this address.
 pub(crate) fn keyed_at(to: SocketAddr, settings: &str, route: &str, store: &str) -> Sidecar {
+    keyed_under("{ mode: off }", to, settings, (route, store))
+}
+
+/// The same under a limit of the upstream.
+pub(crate) fn keyed_under(
+    limit: &str,
+    to: SocketAddr,
+    settings: &str,
+    (route, store): (&str, &str),
+) -> Sidecar {
     let upstream =
-        format!("endpoints: [\"{to}\"], ejection: {{ mode: off }}, concurrency: {{ mode: off }}");
+        format!("endpoints: [\"{to}\"], ejection: {{ mode: off }}, concurrency: {limit}");
     let route = format!("idempotency: {{ {settings} }}, {route}");
     let text = config_with(1, &upstream, &route);
     Sidecar::start(&format!("{text}stores: {{ s: {{ {store} }} }}\n"))

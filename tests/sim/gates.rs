@@ -236,7 +236,7 @@ impl World<'_> {
             let tiers = self.sidecars[request.sidecar].snapshot.importance.tiers();
             standing.tier = tiers - 1 - standing.tier;
         }
-        Asking { standing, deadline, expected }
+        Asking { standing, deadline, expected, admitted: false }
     }
 
     fn no_place(&mut self, id: usize, request: Request, refused: Refused) -> Step {

@@ -12,6 +12,8 @@ struct Bench {
     settings: Settings,
     queue: WaitQueue,
     now: Instant,
+    /// Whether those who enter were admitted before.
+    admitted: bool,
 }
 
 impl Bench {
@@ -19,13 +21,13 @@ impl Bench {
     fn new(discipline: Discipline) -> Self {
         let settings = Settings { discipline, ..Settings::default() };
         let now = Instant::now();
-        Self { settings, queue: WaitQueue::new(now), now }
+        Self { settings, queue: WaitQueue::new(now), now, admitted: false }
     }
 
     fn ask(&mut self, tier: usize, cohort: usize, left: Option<Duration>) -> Entered {
         let level = Level::new(tier, cohort);
         let deadline = left.map(|left| self.now + left);
-        let arrival = Arrival { level, deadline, expected: PACE.latency };
+        let arrival = Arrival { level, deadline, expected: PACE.latency, admitted: self.admitted };
         self.queue.enter(&self.settings, PACE, arrival, self.now)
     }
 
@@ -154,6 +156,26 @@ fn the_highest_level_is_first_where_some_are_refused_and_waiting_raises_it() {
     // Nor do they ever lift it into the next tier.
     let above = bench.enter(0, 0);
     assert_eq!(bench.drain(), [above, ten, old, nine]);
+}
+
+#[test]
+fn those_admitted_before_neither_need_nor_take_room() {
+    for discipline in [Discipline::Priority, Discipline::Fifo, Discipline::LifoAdaptive] {
+        let mut bench = Bench::new(discipline);
+        bench.settings.max = Length::Count(1);
+        bench.admitted = true;
+        let back: Vec<_> = (0..3).map(|_| bench.enter(1, 9)).collect();
+        assert_eq!((bench.queue.len(), bench.queue.newcomers()), (3, 0));
+        bench.admitted = false;
+        let new = bench.enter(1, 9);
+        assert_eq!((bench.queue.len(), bench.queue.newcomers()), (4, 1));
+        assert_eq!(bench.ask(1, 9, None), Entered::Full);
+        assert!(bench.queue.leave(new) && bench.queue.leave(back[1]));
+        assert_eq!((bench.queue.len(), bench.queue.newcomers()), (2, 0));
+        bench.admitted = true;
+        bench.ask(1, 9, Some(PACE.latency / 2));
+        assert_eq!(bench.queue.len(), 2, "a deadline that cannot be met is theirs as well");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{ALONE, code, counting, keyed_with, post, ready, said};
+use super::{ALONE, SOON, code, counting, keyed_under, post, ready, said};
 use crate::records::redis::Server;
 use crate::support::caller::Got;
 use crate::support::relay::{Relay, Rule};
@@ -19,11 +19,17 @@ struct Scene {
 }
 
 async fn scene(service: Service, settings: &str) -> Scene {
+    scene_under("{ mode: off }", "100ms", service, settings).await
+}
+
+/// The same under a limit of the upstream, with this patience for the store.
+async fn scene_under(limit: &str, patience: &str, service: Service, settings: &str) -> Scene {
     let server = Server::durable().await;
     let relay = Relay::to(server.address()).await;
-    let store = format!("redis: {{ url: \"redis://{}\", op_timeout: 100ms }}", relay.address());
+    let store =
+        format!("redis: {{ url: \"redis://{}\", op_timeout: {patience} }}", relay.address());
     let settings = format!("store: s, scope: [none], {settings}");
-    let sidecar = keyed_with(&service, &settings, ALONE, &store);
+    let sidecar = keyed_under(limit, service.address, &settings, (ALONE, &store));
     let scene = Scene { server, relay, service, sidecar };
     ready(&scene.sidecar).await;
     scene
@@ -132,4 +138,51 @@ async fn f12_proxies_that_make_other_fingerprints_do_not_share_a_store() {
     let got = other.caller().send(post("k", "x")).await;
     assert_eq!((got.status, code(&got).as_str()), (503, "store-unavailable"));
     assert_eq!(scene.post("k").await.status, 201);
+}
+
+/// Sends a request under each of the keys at once.
+async fn all_at_once(scene: &Scene, keys: &[&str]) -> Vec<Got> {
+    let send = |key: &&str| {
+        let (caller, request) = (scene.sidecar.caller(), post(key, "x"));
+        tokio::spawn(async move { caller.send(request).await })
+    };
+    let mut answers = Vec::new();
+    for sent in keys.iter().map(send).collect::<Vec<_>>() {
+        answers.push(sent.await.unwrap());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_slow_store_takes_no_place_of_the_upstream() {
+    let service = Service::start(|_| Act::Answer(201, Vec::new(), "done")).await;
+    let limit = "{ min: 4, initial: 4, max: 4, queue: { max: 0, max_wait: 5s } }";
+    let scene = scene_under(limit, "5s", service, "claim_deadline: 5s").await;
+    scene.relay.rule(Rule::Delay(SOON / 3));
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let answers = all_at_once(&scene, &keys).await;
+    assert!(answers.iter().all(|got| got.status == 201), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_finds_no_place_after_its_claim_leaves_no_record() {
+    let service = Service::start(|_| Act::Late(Duration::from_secs(2), 201)).await;
+    let limit = "{ min: 1, initial: 1, max: 1, queue: { max: 0, max_wait: 50ms } }";
+    let scene = scene_under(limit, "5s", service, "claim_deadline: 5s").await;
+    scene.relay.rule(Rule::Delay(SOON / 3));
+    let mut answers = all_at_once(&scene, &["a", "b"]).await;
+    answers.sort_by_key(|got| got.status);
+    assert_eq!(answers[0].status, 201);
+    let refused = (answers[1].status, said(&answers[1]));
+    assert_eq!(refused, (503, "rejected;reason=not-executed"));
+    assert_eq!(scene.service.hits(), 1);
+    scene.relay.rule(Rule::Pass);
+    let mut said_of = Vec::new();
+    for key in ["a", "b"] {
+        said_of.push(said(&scene.post(key).await).to_owned());
+    }
+    said_of.sort();
+    assert_eq!(said_of[0], "executed;stored;attempt=1");
+    assert!(said_of[1].starts_with("replayed"), "{said_of:?}");
+    assert_eq!(scene.service.hits(), 2);
 }

@@ -326,6 +326,7 @@ impl<'a> World<'a> {
                 .get(work.route)
                 .and_then(|r| self.limiter.expected(*r))
                 .unwrap_or_default(),
+            admitted: false,
         };
         match self.queue.enter(&settings.queue, pace, arrival, self.instant()) {
             Entered::Waiting { ticket, until, why, displaced } => {
