@@ -3,6 +3,7 @@
 
 mod clients;
 mod crashes;
+mod outcomes;
 mod partition;
 mod rejected;
 mod replayed;

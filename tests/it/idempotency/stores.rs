@@ -3,12 +3,19 @@
 
 use std::time::Duration;
 
+use outrigger::clock;
+use outrigger::policy::idempotency::record::State;
+use outrigger::records::Wanted;
+
 use super::{ALONE, SOON, code, counting, keyed_under, post, ready, said};
 use crate::records::redis::Server;
 use crate::support::caller::Got;
 use crate::support::relay::{Relay, Rule};
 use crate::support::service::{Act, Service};
 use crate::support::sidecar::{Sidecar, eventually};
+
+/// What the first claim of a server consists of, and nothing else.
+const CLAIM: &str = "local function acquire()";
 
 /// A Redis, a relay to it, and a proxy that uses it.
 struct Scene {
@@ -70,12 +77,31 @@ async fn f1_r18_open_and_the_store_is_gone_it_passes_and_says_so() {
 #[tokio::test]
 async fn f2_a_claim_whose_answer_is_lost_sends_nothing_and_is_given_back() {
     let scene = scene(counting().await, "").await;
-    scene.relay.rule(Rule::SwallowReplies);
+    scene.relay.rule(Rule::SwallowRepliesTo(CLAIM));
     let got = scene.post("k").await;
     assert_eq!((got.status, code(&got).as_str()), (503, "store-unavailable"));
     assert_eq!(scene.service.hits(), 0);
     scene.relay.rule(Rule::Pass);
     eventually("the claim is given back", async || scene.post("k").await.status == 201).await;
+    assert_eq!(scene.service.hits(), 1);
+}
+
+#[tokio::test]
+async fn f2_open_a_claim_whose_answer_is_lost_passes_and_is_completed_later() {
+    let scene = scene(counting().await, "on_store_error: open").await;
+    scene.relay.rule(Rule::SwallowRepliesTo(CLAIM));
+    let got = scene.post("k").await;
+    assert_eq!((got.status, said(&got)), (201, "bypassed;reason=store-unavailable"));
+    scene.relay.rule(Rule::Pass);
+    let store = scene.sidecar.app().proxy.stores.get("s").unwrap();
+    let completed = || Wanted { states: vec![State::Completed], after: None, limit: 1 };
+    eventually("its answer is kept", async || {
+        let page = store.list(completed(), clock::now() + SOON).await;
+        page.is_ok_and(|page| page.records.len() == 1)
+    })
+    .await;
+    let again = scene.post("k").await;
+    assert!(said(&again).starts_with("replayed"), "{again:?}");
     assert_eq!(scene.service.hits(), 1);
 }
 

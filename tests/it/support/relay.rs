@@ -27,6 +27,8 @@ pub(crate) enum Rule {
     SwallowRequests,
     /// Replies do not arrive, and the connection stays open.
     SwallowReplies,
+    /// The same from the first request on that contains this text.
+    SwallowRepliesTo(&'static str),
     /// The connection is cut when the next request comes, which does not arrive.
     CutAtRequest,
     /// The connection is cut when the next reply comes: its request has been done.
@@ -149,6 +151,11 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared,
             return;
         }
         match shared.rule() {
+            Rule::SwallowRepliesTo(text) if requests => {
+                if bytes[..len].windows(text.len()).any(|window| window == text.as_bytes()) {
+                    *shared.rule.lock().unwrap() = Rule::SwallowReplies;
+                }
+            }
             Rule::SwallowRequests if requests => continue,
             Rule::SwallowReplies if !requests => continue,
             Rule::Refuse => return,
