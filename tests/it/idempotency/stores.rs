@@ -7,7 +7,7 @@ use outrigger::clock;
 use outrigger::policy::idempotency::record::State;
 use outrigger::records::Wanted;
 
-use super::{ALONE, SOON, code, counting, keyed_under, post, ready, said};
+use super::{ALONE, SOON, code, counting, keyed_at, keyed_under, post, ready, said};
 use crate::records::redis::Server;
 use crate::support::caller::Got;
 use crate::support::relay::{Relay, Rule};
@@ -211,4 +211,30 @@ async fn what_finds_no_place_after_its_claim_leaves_no_record() {
     assert_eq!(said_of[0], "executed;stored;attempt=1");
     assert!(said_of[1].starts_with("replayed"), "{said_of:?}");
     assert_eq!(scene.service.hits(), 2);
+}
+
+#[tokio::test]
+async fn f6_a_record_that_cannot_be_read_is_an_unknown_outcome_until_it_is_resolved() {
+    let scene = scene(counting().await, "unknown: redispatch, upstream_idempotent: true").await;
+    assert_eq!(scene.post("k").await.status, 201);
+    let keys: Vec<String> = scene.server.run("KEYS outrigger:r:*");
+    let _: () = scene.server.run(&format!("HSET {} r soon", keys[0]));
+    let got = scene.post("k").await;
+    assert_eq!((got.status, code(&got).as_str()), (409, "outcome-unknown"));
+    assert_eq!(scene.service.hits(), 1);
+}
+
+#[tokio::test]
+async fn f8_without_its_replicas_a_claim_is_not_made() {
+    for (settings, status, hits) in [("", 503, 0), ("on_store_error: open", 201, 1)] {
+        let (service, server) = (counting().await, Server::durable().await);
+        let store = format!("redis: {{ url: \"{}\", wait_replicas: 1 }}", server.url());
+        let settings = format!("store: s, scope: [none], {settings}");
+        let sidecar = keyed_at(service.address, &settings, ALONE, &store);
+        ready(&sidecar).await;
+        let got = sidecar.caller().send(post("k", "x")).await;
+        assert_eq!((got.status, service.hits()), (status, hits), "{got:?}");
+        assert!(said(&got).ends_with("reason=store-unavailable"), "{got:?}");
+        assert_eq!(server.run::<Vec<String>>("KEYS outrigger:r:*").len(), 0);
+    }
 }
