@@ -9,12 +9,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
 import urllib.request
 
 import servers
 
 STORES = ("memory", "embedded", "redis", "etcd")
-RATE = int(os.environ.get("RATE", "1000"))
+# Requests a second; three members of etcd on the core of the load take fewer.
+RATES = {"etcd": 100}
+RATE = 1000
 SECONDS = 10
 CONNECTIONS = 64
 # A closed loop of new keys: as many as the store takes.
@@ -68,9 +72,7 @@ class Bench:
             return f"embedded: {{ path: {self.folder}/records.redb }}"
         if kind == "redis":
             port = servers.free_port()
-            command = ["redis-server", "--port", str(port), "--dir", str(self.folder),
-                       "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-            self.serve("redis", command, self.load_core, servers.listens(port))
+            self.redis(port)
             return f'redis: {{ url: "redis://127.0.0.1:{port}", op_timeout: 5s }}'
         peers = [(servers.free_port(), servers.free_port()) for _ in range(3)]
         cluster = ",".join(f"m{i}=http://127.0.0.1:{peer}" for i, (_, peer) in enumerate(peers))
@@ -84,10 +86,15 @@ class Bench:
         ends = ", ".join(f'"http://127.0.0.1:{client}"' for client, _ in peers)
         return f"etcd: {{ endpoints: [{ends}], op_timeout: 5s }}"
 
-    def proxy(self, kind, backend):
+    def redis(self, port):
+        command = ["redis-server", "--port", str(port), "--dir", str(self.folder),
+                   "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        return self.serve("redis", command, self.load_core, servers.listens(port))
+
+    def proxy(self, kind, backend, text=CONFIG):
         port, admin = servers.free_port(), servers.free_port()
-        text = CONFIG
-        values = {"PORT": port, "ADMIN": admin, "BACKEND": backend, "STORE": self.store(kind)}
+        store = self.store(kind) if kind in STORES else kind
+        values = {"PORT": port, "ADMIN": admin, "BACKEND": backend, "STORE": store}
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         config = self.folder / "outrigger.yaml"
@@ -101,11 +108,11 @@ class Bench:
                    ready)
         return port
 
-    def load(self, port, *more):
+    def load(self, port, rate, *more):
         """The counts and latencies of one stream of requests; those of the first second, in which
         connections are made, are not among them."""
         command = ["taskset", "-c", str(self.load_core), self.rig, "load", "--port", str(port),
-                   "--rate", f"{RATE}/s", "--duration", f"{SECONDS + 1}s", "--mark", "1s",
+                   "--rate", f"{rate}/s", "--duration", f"{SECONDS + 1}s", "--mark", "1s",
                    "--deadline", "5s", *more]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode:
@@ -128,6 +135,54 @@ class Bench:
         return f"{float(found[1]):.0f}" if found else "-"
 
 
+def post(port, key):
+    """The status of a keyed request, and how long it took."""
+    headers = {"idempotency-key": key}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", b"amount=1", headers)
+    began = time.perf_counter()
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            status = answer.status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    return status, time.perf_counter() - began
+
+
+def outage(rig):
+    """How soon requests are refused whose store is gone, and served when it is back."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="idempotency-"))
+    try:
+        with contextlib.ExitStack() as started:
+            bench, redis = Bench(rig, folder, started), servers.free_port()
+            server = bench.redis(redis)
+            store = f'redis: {{ url: "redis://127.0.0.1:{redis}" }}'
+            # With the deadlines as they come.
+            text = CONFIG.replace(", claim_deadline: 5s, commit_deadline: 5s", "")
+            port = bench.proxy(store, bench.upstream(), text)
+            if post(port, "before")[0] != 200:
+                sys.exit("idempotency: a first request was not served")
+            server.process.kill()
+            server.process.wait()
+            refused = []
+            for number in range(100):
+                status, took = post(port, f"gone-{number}")
+                if status != 503:
+                    sys.exit(f"idempotency: answered {status} without a store")
+                refused.append(took * 1e3)
+            bench.redis(redis)
+            back, number = time.perf_counter(), 0
+            while post(port, f"back-{number}")[0] != 200:
+                number += 1
+                time.sleep(0.01)
+            back = time.perf_counter() - back
+            known = post(port, "before")[0]
+        print(f"Redis killed: 100 of 100 requests refused, the slowest after {max(refused):.0f} "
+              f"ms.\nRedis back: the first request served after {back:.2f} s, an old key answered "
+              f"{known}.")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def measure(rig, kind):
     """The latencies past the store, of new keys, replays and conflicts, and the throughput."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="idempotency-", dir=os.environ.get("FOLDER")))
@@ -135,10 +190,11 @@ def measure(rig, kind):
         with contextlib.ExitStack() as started:
             bench = Bench(rig, folder, started)
             port = bench.proxy(kind, bench.upstream())
-            plain = bench.load(port)
-            new = bench.load(port, "--keys", "k")
-            again = bench.load(port, "--keys", "k")
-            other = bench.load(port, "--keys", "k", "--body", "amount=2", "--good", "422")
+            rate = RATES.get(kind, RATE)
+            plain = bench.load(port, rate)
+            new = bench.load(port, rate, "--keys", "k")
+            again = bench.load(port, rate, "--keys", "k")
+            other = bench.load(port, rate, "--keys", "k", "--body", "amount=2", "--good", "422")
             most = bench.most(port)
         return plain, new, again, other, most
     finally:
@@ -147,8 +203,11 @@ def measure(rig, kind):
 
 def main():
     rig, kinds = sys.argv[1], sys.argv[2:] or STORES
-    print(f"{RATE} requests a second for {SECONDS} s of each kind, p50/p99 in ms. `without` is the "
-          "whole\nrequest through a route without keys; the others are what is added to it.\n")
+    if kinds == ["outage"]:
+        return outage(rig)
+    print(f"{RATE} requests a second ({RATES['etcd']} on etcd) for {SECONDS} s of each kind, "
+          "p50/p99 in ms.\n`without` is the whole request through a route without keys; the "
+          "others are what is\nadded to it.\n")
     print("| store | without | new key | replay | conflict | new keys a second at most |")
     print("|---|---|---|---|---|---|")
     for kind in kinds:

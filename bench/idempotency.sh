@@ -5,6 +5,7 @@
 #
 #   bash bench/idempotency.sh                    all stores
 #   bash bench/idempotency.sh embedded memory    these
+#   bash bench/idempotency.sh outage             how soon Redis is missed, and found again
 #
 # OUTRIGGER=<binary> and RIG=<binary> take what is built already; FOLDER=<folder> is where the
 # stores' files go, for a disk other than that of the temporary folder.
