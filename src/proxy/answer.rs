@@ -246,7 +246,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
         Reason::StoreFull => Code::StoreFull.grpc(),
         Reason::BadRequest => INTERNAL,
-        Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
+        Reason::NoRoute | Reason::TunnelRefused | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout
         | Reason::PerTryTimeout
@@ -266,7 +266,9 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::SelfProtection
         | Reason::ConnectTimeout
         | Reason::UpstreamCut
-        | Reason::BodyIdle => UNAVAILABLE,
+        | Reason::BodyIdle
+        | Reason::TunnelIdle
+        | Reason::TunnelDrained => UNAVAILABLE,
         Reason::ClientGone => CANCELLED,
     }
 }
