@@ -228,6 +228,7 @@ fn trailers_only(reason: Reason, detail: &Detail<'_>) -> Response<Bytes> {
 #[must_use]
 pub const fn grpc_code(reason: Reason) -> u16 {
     const DEADLINE_EXCEEDED: u16 = 4;
+    const PERMISSION_DENIED: u16 = 7;
     const RESOURCE_EXHAUSTED: u16 = 8;
     const UNIMPLEMENTED: u16 = 12;
     const INTERNAL: u16 = 13;
@@ -246,7 +247,8 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
         Reason::StoreFull => Code::StoreFull.grpc(),
         Reason::BadRequest => INTERNAL,
-        Reason::NoRoute | Reason::TunnelRefused | Reason::NotSupported => UNIMPLEMENTED,
+        Reason::TunnelRefused => PERMISSION_DENIED,
+        Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout
         | Reason::PerTryTimeout

@@ -250,7 +250,7 @@ async fn a_handshake_is_tried_again_and_a_tunnel_is_not() {
         }
     })
     .await;
-    let rest = "retry: { max_attempts: 3, on: [\"503\", reset, \"101\"], \
+    let rest = "retry: { max_attempts: 3, on: [\"503\", reset], \
                 backoff: { base: 1ms, max: 1ms } }\nhedge: { after: 1s }";
     let proxy = routed(&raw, rest).spawn().await;
     let (mut wire, _) = upgraded(&proxy).await;
