@@ -162,7 +162,7 @@ async fn the_client_of_java_goes_through_a_proxy_and_its_offers_are_answered() {
     scene.nothing_leaked();
 }
 
-/// A proxy as the scene's, with a WebSocket's server behind `/echo` and behind tunnels in the clear.
+/// A proxy as the scene's, with a server of WebSocket behind `/echo` and behind tunnels to port 80.
 async fn echo_beside(scene: &Scene, echo: SocketAddr) -> Proxy {
     // On a connection to the proxy that it has already, Java asks without a tunnel.
     let routes = "  - { name: echo, match: { path: /echo }, upstream: echo }

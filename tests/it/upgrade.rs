@@ -263,7 +263,7 @@ async fn a_handshake_is_tried_again_and_a_tunnel_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_tunnel_ends_by_the_idle_timeout_alone_and_its_life_is_no_latency() {
     let raw = echoing().await;
-    let times = "timeouts: { total: 500ms, connect: 400ms, idle: 1s }";
+    let times = "timeouts: { total: 3s, connect: 2s, idle: 4s }";
     let proxy = routed(&raw, times).spawn().await;
     let (mut wire, _) = upgraded(&proxy).await;
     wire.closed().await;
@@ -275,8 +275,8 @@ async fn a_silent_tunnel_ends_by_the_idle_timeout_alone_and_its_life_is_no_laten
         "outrigger_route_request_duration_seconds_sum{route=\"r\"}",
         "outrigger_upstream_attempt_duration_seconds_sum{upstream=\"back\"}",
     ] {
-        // It lived for a second at least, and was opened in less than its total time.
-        assert!(proxy.metric(took) < 0.6, "{took} {}", proxy.metric(took));
+        // It lived for four seconds at least, and was opened in less than its total time.
+        assert!(proxy.metric(took) < 3.5, "{took} {}", proxy.metric(took));
     }
 }
 
@@ -285,7 +285,7 @@ async fn a_tunnel_holds_its_places_to_its_end() {
     for (rest, defaults, reason) in [
         ("bulkhead: { max_concurrent: 1 }", "", "bulkhead_full"),
         (
-            "timeouts: { connect: 50ms }\nretry: { max_attempts: 1 }",
+            "timeouts: { connect: 1s }\nretry: { max_attempts: 1 }",
             "defaults: { upstream: { pool: { max_connections: 1 } } }",
             "connection_limit",
         ),
@@ -313,7 +313,7 @@ async fn a_tunnel_holds_its_places_to_its_end() {
 async fn a_drain_lets_a_tunnel_be_until_its_end() {
     let raw = echoing().await;
     let proxy = routed(&raw, "")
-        .and("runtime: { workers: 1, drain: { timeout: 1s, linger: 0s } }")
+        .and("runtime: { workers: 1, drain: { timeout: 3s, linger: 0s } }")
         .spawn()
         .await;
     let metrics = std::sync::Arc::clone(&proxy.app().proxy.metrics);
@@ -392,7 +392,7 @@ async fn a_client_that_does_not_take_what_is_sent_is_let_go() {
         while wire.try_send(vec![b'x'; 1 << 16]).await {}
     })
     .await;
-    let proxy = routed(&raw, "").listening("limits: { idle_timeout: 300ms }").spawn().await;
+    let proxy = routed(&raw, "").listening("limits: { idle_timeout: 2s }").spawn().await;
     let (wire, head) = upgraded(&proxy).await;
     assert_eq!(fields(&head, "upgrade"), ["websocket"]);
     eventually("the tunnel to end", || ends(&proxy, "client_gone") == 1.0).await;
