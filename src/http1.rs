@@ -15,9 +15,9 @@ mod wire;
 
 use std::fmt;
 
-pub use self::answer::{Asked, Sent, put_interim, write_head};
+pub use self::answer::{Asked, Sent, put_interim, write_head, write_switch};
 pub use self::chunked::{Decoder, Step, forbidden_in_trailers};
-pub use self::head::{Framing, Head, HeadLimits, Refused, take_head};
+pub use self::head::{Framing, Head, HeadLimits, Refused, members, take_head};
 pub use self::outgoing::{Delimited, Outgoing, Stopped, put_field, put_length};
 pub use self::stock::Stock;
 pub use self::wire::{BodyReader, SharedWire, Wire, Writer};

@@ -35,7 +35,8 @@
 //! becomes one [`policy::outcome::Outcome`], from which circuit, endpoint and metrics all learn.
 //! The answer's body ([`proxy::body::Exchange`]) holds the connection, the endpoint's count and the
 //! request's [`proxy::context::Context`] until its last byte; whatever becomes of a request, the
-//! context counts and logs it once. Every refusal becomes an answer in
+//! context counts and logs it once. An answer that opens a tunnel ([`proxy::tunnel`]) hands both
+//! streams over, and the server joins them. Every refusal becomes an answer in
 //! [`proxy::error::Refusal::answer`] alone.
 //!
 //! # Threads

@@ -36,6 +36,9 @@ packages() {
   need openssl openssl
   need python3 python3
   need_module python3-venv ensurepip
+  need openjdk-17-jdk-headless java javac
+  need nodejs node
+  need npm npm
 }
 
 # Clients and services in Python that tests run. Their versions are fixed, so that a new release
@@ -47,6 +50,29 @@ python() {
     python3 -m venv "$at"
     "$at/bin/pip" install --quiet --disable-pip-version-check stripe==16.1.0 localstripe==1.15.10
   fi
+}
+
+# Clients in Python and JavaScript that are told of a proxy, or speak WebSocket. Fixed for the same
+# reason; a change of this list installs them anew.
+client_packages=(
+  aiohttp==3.14.5 httpx==0.28.1 requests==2.34.2 urllib3==2.8.0 websockets==17.4
+  undici@6.29.1 ws@8.23.0
+)
+clients() {
+  local at=target/clients wanted="${client_packages[*]}"
+  if [ "$(cat "$at/installed" 2>/dev/null)" = "$wanted" ]; then return; fi
+  rm -rf "$at"
+  python3 -m venv "$at/python"
+  local of_python=() of_node=() one
+  for one in "${client_packages[@]}"; do
+    case $one in
+      *==*) of_python+=("$one") ;;
+      *) of_node+=("$one") ;;
+    esac
+  done
+  "$at/python/bin/pip" install --quiet --disable-pip-version-check "${of_python[@]}"
+  npm install --silent --no-audit --no-fund --prefix "$at" "${of_node[@]}"
+  echo "$wanted" >"$at/installed"
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its
@@ -63,6 +89,7 @@ deny() {
 
 step packages packages
 step python python
+step clients clients
 step format cargo fmt --all --check
 step lint cargo clippy --locked --all-targets -- -D warnings
 step licences deny

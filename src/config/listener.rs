@@ -22,7 +22,8 @@ pub struct Listener {
     /// What is spoken on it.
     #[serde(default = "both_protocols")]
     pub protocols: Vec<Protocol>,
-    /// Accept absolute-form requests, so that `HTTP_PROXY` works.
+    /// Accept absolute-form requests, and CONNECT where a route names that method, so that
+    /// `HTTP_PROXY` and `HTTPS_PROXY` work.
     #[serde(default = "yes")]
     pub forward_proxy: bool,
     /// Take the destination from an iptables REDIRECT.

@@ -33,6 +33,10 @@ pub struct Route {
     /// Changes of header fields.
     #[serde(default)]
     pub headers: Headers,
+    /// The protocols that a client may go on with over HTTP/1.1 (`Upgrade`), when the upstream
+    /// agrees; any other offer is taken away and the request answered without. Empty = none.
+    #[serde(default = "websocket")]
+    pub upgrades: Vec<String>,
     /// Send copies to another upstream as well, and throw their answers away; null = none.
     #[serde(default)]
     pub mirror: Option<mirror::Settings>,
@@ -72,6 +76,10 @@ pub struct Route {
     pub faults: LaterList,
 }
 
+fn websocket() -> Vec<String> {
+    vec!["websocket".to_owned()]
+}
+
 /// A list of the contract that this version cannot act on: only an empty one is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaterList;
@@ -100,7 +108,7 @@ pub struct Match {
     pub path_regex: Option<String>,
     /// The whole path with `{name}` for a segment and `{name=**}` for the rest.
     pub path_template: Option<String>,
-    /// The methods; empty = all.
+    /// The methods; empty = all but CONNECT, which opens a tunnel and has to be named.
     pub methods: Vec<String>,
     /// Header fields by name.
     pub headers: BTreeMap<String, ValueMatch>,

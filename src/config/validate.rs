@@ -12,6 +12,7 @@ mod priority;
 mod route;
 mod store;
 mod tls;
+mod tunnel;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -76,7 +77,9 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
     let routes = || sections.routes.iter().copied().zip(&config.routes);
     check.once("name", "routes", routes().map(|(i, r)| (i, &r.name)));
     for (index, one) in routes() {
-        route::check(&mut check, &format_args!("routes[{index}]"), one, &names);
+        let at = format_args!("routes[{index}]");
+        route::check(&mut check, &at, one, &names);
+        tunnel::connect(&mut check, &at, one, &config.upstreams);
     }
     idempotency::namespaces(&mut check, routes());
 }

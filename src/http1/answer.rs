@@ -86,6 +86,18 @@ pub fn put_interim(lead: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) 
     lead.extend_from_slice(b"\r\n");
 }
 
+/// Writes the head of an answer after which the connection is no longer one of HTTP/1: 101
+/// (Switching Protocols), or a 2xx to CONNECT, which has neither length nor coding (RFC 9110,
+/// 9.3.6).
+pub fn write_switch(lead: &mut Vec<u8>, parts: &response::Parts) {
+    put_status(lead, parts.status);
+    put_fields(lead, &parts.headers, false);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        lead.extend_from_slice(b"connection: upgrade\r\n");
+    }
+    lead.extend_from_slice(b"\r\n");
+}
+
 fn put_status(lead: &mut Vec<u8>, status: StatusCode) {
     if status == StatusCode::OK {
         lead.extend_from_slice(b"HTTP/1.1 200 OK\r\n");

@@ -224,10 +224,13 @@ fn read(bytes: &Bytes, line: Line, places: &[Place]) -> Result<Head, Refused> {
     }
     let framing = said.framing(version)?;
     let http10 = version == Version::HTTP_10;
+    // Bytes behind a CONNECT are meant for a tunnel, and must never be read as requests when there
+    // is none: a client may send what others have given it before it knows the answer.
+    let more = method != Method::CONNECT;
     let asked = Asked {
         http10,
         head: method == Method::HEAD,
-        keep_alive: if http10 { said.keep_alive && !said.close } else { !said.close },
+        keep_alive: more && !said.close && (said.keep_alive || !http10),
         trailers: said.trailers,
     };
     let mut request = Request::new(());
@@ -275,14 +278,14 @@ impl Said {
             }
             self.chunked = true;
         } else if *name == CONNECTION {
-            for option in options(value) {
+            for option in members(value) {
                 self.close |= option.eq_ignore_ascii_case(b"close");
                 self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }
         } else if *name == EXPECT {
             self.expects |= value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         } else if *name == TE {
-            self.trailers |= options(value).any(|coding| {
+            self.trailers |= members(value).any(|coding| {
                 let coding = coding.split(|byte| *byte == b';').next().unwrap_or_default();
                 coding.trim_ascii().eq_ignore_ascii_case(b"trailers")
             });
@@ -305,8 +308,8 @@ impl Said {
     }
 }
 
-/// The members of a list.
-fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+/// The members of a list (RFC 9110, 5.6.1).
+pub fn members(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 

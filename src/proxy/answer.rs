@@ -228,6 +228,7 @@ fn trailers_only(reason: Reason, detail: &Detail<'_>) -> Response<Bytes> {
 #[must_use]
 pub const fn grpc_code(reason: Reason) -> u16 {
     const DEADLINE_EXCEEDED: u16 = 4;
+    const PERMISSION_DENIED: u16 = 7;
     const RESOURCE_EXHAUSTED: u16 = 8;
     const UNIMPLEMENTED: u16 = 12;
     const INTERNAL: u16 = 13;
@@ -246,6 +247,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
         Reason::StoreFull => Code::StoreFull.grpc(),
         Reason::BadRequest => INTERNAL,
+        Reason::TunnelRefused => PERMISSION_DENIED,
         Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout
@@ -266,7 +268,9 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         | Reason::SelfProtection
         | Reason::ConnectTimeout
         | Reason::UpstreamCut
-        | Reason::BodyIdle => UNAVAILABLE,
+        | Reason::BodyIdle
+        | Reason::TunnelIdle
+        | Reason::TunnelDrained => UNAVAILABLE,
         Reason::ClientGone => CANCELLED,
     }
 }

@@ -44,6 +44,7 @@ const COLLAPSED: &str = "outrigger; fwd=miss; collapsed";
 pub fn wanted(ctx: &Context, route: &Route, request: &HeaderMap) -> bool {
     route.settings.cache.as_ref().is_some_and(|cache| cache.coalesce)
         && ctx.method == Method::GET
+        && !ctx.switching
         && !OWN.iter().any(|name| request.contains_key(name))
         && {
             let asked = cache::directives(request);

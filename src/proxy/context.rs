@@ -78,6 +78,10 @@ pub struct Context {
     pub suppressed: Option<Suppressed>,
     /// The policies in observe mode that would have acted.
     pub would: Vec<Would>,
+    /// Whether it may become a tunnel: by CONNECT, or by an `Upgrade` that was offered.
+    pub switching: bool,
+    /// When it became one: the tunnel's life is no latency.
+    pub tunnel_since: Option<Instant>,
     /// The gRPC status that was answered, where the head told it.
     pub grpc_status: Option<u16>,
     /// The identifier that the request carried.
@@ -130,6 +134,8 @@ impl Context {
             mirrored: None,
             suppressed: None,
             would: Vec::new(),
+            switching: false,
+            tunnel_since: None,
             grpc_status: None,
             request_id: request_id.flatten().cloned(),
             endpoint: None,
@@ -188,6 +194,8 @@ impl Context {
             mirrored: self.mirrored,
             suppressed: None,
             would: Vec::new(),
+            switching: false,
+            tunnel_since: None,
             grpc_status: None,
             request_id: self.request_id.clone(),
             endpoint: None,
@@ -259,7 +267,8 @@ impl Context {
         match &self.route {
             Some(route) => {
                 route.metrics.in_flight.dec();
-                route.metrics.ended(self.status, duration);
+                let answered = self.tunnel_since.unwrap_or(now);
+                route.metrics.ended(self.status, answered.saturating_duration_since(self.start));
                 if let Some(reason) = reason {
                     route.metrics.reason(reason);
                 }

@@ -16,6 +16,7 @@ pub mod names;
 pub mod quota;
 pub mod seen;
 pub mod trust;
+pub mod upgrade;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;

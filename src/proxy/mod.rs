@@ -21,6 +21,7 @@ pub mod peer;
 pub mod pipeline;
 pub mod protection;
 pub mod site;
+pub mod tunnel;
 pub mod worker;
 
 use std::path::PathBuf;

@@ -22,13 +22,14 @@ use super::error::Refusal;
 use super::fallback::{self, Made};
 use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
-use super::headers::{framing, hint, hop, trust};
+use super::headers::{framing, hint, hop, trust, upgrade};
 use super::hedge;
 use super::idempotency;
 use super::mirror;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
+use super::tunnel;
 use super::worker::Worker;
 use crate::clock;
 use crate::gate::{Adaptive, Fixed, Place};
@@ -85,7 +86,7 @@ fn admit(
     let (mut parts, body) = request.into_parts();
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
-    check_head(site, &parts, &ctx.seen)?;
+    check_head(site, &parts, &ctx.seen, &body)?;
     if !site.trusted {
         trust::strip_untrusted(&mut parts.headers, snapshot.importance.header());
     }
@@ -98,7 +99,7 @@ fn admit(
         method: &parts.method,
         headers: &parts.headers,
     };
-    let found = snapshot.matcher.find(&wanted).ok_or(Reason::NoRoute)?;
+    let found = snapshot.matcher.find(&wanted).ok_or_else(|| tunnel::no_route(&parts.method))?;
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
     admission::protect(ctx, &route)?;
@@ -116,7 +117,12 @@ fn admit(
 }
 
 /// Refuses what is not one clear HTTP request, or more than the listener takes.
-fn check_head(site: &Site, parts: &request::Parts, seen: &Seen) -> Result<(), Refusal> {
+fn check_head(
+    site: &Site,
+    parts: &request::Parts,
+    seen: &Seen,
+    body: &ClientBody,
+) -> Result<(), Refusal> {
     if site.head_too_large(parts, seen.bytes) {
         return Err(Reason::HeadersTooLarge.into());
     }
@@ -124,7 +130,7 @@ fn check_head(site: &Site, parts: &request::Parts, seen: &Seen) -> Result<(), Re
         return Err(Refusal::bad_request(detail));
     }
     if parts.method == Method::CONNECT {
-        return Err(Reason::NotSupported.into());
+        return tunnel::check_connect(site, parts, body);
     }
     if parts.uri.scheme().is_some() && parts.version < Version::HTTP_2 && !site.forward_proxy {
         return Err(Refusal::bad_request("absolute-form request, and forward_proxy is off"));
@@ -156,7 +162,7 @@ pub(super) fn conclude(
     journey: Box<Journey>,
     made: Made,
 ) -> impl Future<Output = Response<Body>> {
-    let answered = if fallback::wanted(&journey.route, &made) {
+    let answered = if ctx.method != Method::CONNECT && fallback::wanted(&journey.route, &made) {
         Err(Box::pin(fallback::answer(ctx, journey, made)))
     } else {
         Ok(match made {
@@ -198,7 +204,7 @@ pub(super) async fn attempts(
         let first = ctx.attempts == so_far.before;
         let tried = match way.route.hedging {
             // Aside, so that the common way does not hold two attempts.
-            Some(_) if first && ctx.keyed.is_none() => {
+            Some(_) if first && ctx.keyed.is_none() && !ctx.switching => {
                 Box::pin(hedge::run(ctx, way, limit, now)).await
             }
             _ => attempt::run(ctx, way, limit, now).await,
@@ -275,7 +281,11 @@ fn again(ctx: &mut Context, way: &Way<'_>, tried: &Tried, so_far: &mut SoFar) ->
     let Way { route, target, outbound } = *way;
     let settings = &route.settings.retry;
     let now = tried.at;
-    let headers = tried.answer.as_ref().ok().map(|answer| answer.response.headers());
+    let answer = tried.answer.as_ref().ok();
+    if answer.is_some_and(|answer| tunnel::opened(ctx, answer.response.status())) {
+        return None;
+    }
+    let headers = answer.map(|answer| answer.response.headers());
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let keyed = match ctx.keyed.take() {
         Some(mut keyed) => {
@@ -363,6 +373,7 @@ fn prepare(
 ) -> Result<Outbound, Refusal> {
     let request::Parts { method, uri, mut headers, version, .. } = parts;
     let route = matched.route;
+    let offer = tunnel::note(ctx, route, &headers, &body);
     let retry = &route.settings.retry;
     let repeatable =
         (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
@@ -374,6 +385,9 @@ fn prepare(
     let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
     let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
+    if let Some(offer) = offer {
+        upgrade::write_offer(&mut headers, offer);
+    }
     if ctx.seen.fields.any(Fields::EXPECT) {
         // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the
         // body.
@@ -411,6 +425,9 @@ pub(super) fn reply(
     answer: Answer,
     bulkhead: Option<Place<Fixed>>,
 ) -> Response<Body> {
+    if tunnel::opened(&ctx, answer.response.status()) {
+        return tunnel::open(ctx, *journey, answer, bulkhead);
+    }
     let Answer { mut response, lease, in_flight } = answer;
     let Journey { route, outbound, leader, .. } = *journey;
     ctx.status = Some(response.status().as_u16());

@@ -10,12 +10,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Response, response};
 use http_body::Body as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::connection::LINGER;
 use super::stream::Watched;
+use super::tunnel;
 use crate::clock;
 use crate::config::listener::Limits;
 use crate::http1::{
@@ -26,6 +27,7 @@ use crate::proxy::answer::raw;
 use crate::proxy::body::Body;
 use crate::proxy::peer::{Peer, Verdict};
 use crate::proxy::pipeline;
+use crate::proxy::tunnel::Tunnel;
 use crate::proxy::worker::Worker;
 use crate::telemetry::reason::Reason;
 
@@ -42,6 +44,8 @@ enum End {
     Cut,
     /// On bytes that never became a request.
     Refused(Reason, Option<&'static str>),
+    /// It goes on as a tunnel, whose head is written.
+    Switched(Box<Tunnel>),
 }
 
 /// A connection under service.
@@ -67,8 +71,12 @@ pub(super) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, stream: Watched, l
     let end = service.requests().await;
     // Taken, so that whoever still holds a body reads no further.
     let taken = service.wire.borrow_mut().take();
-    if let Some((stream, _)) = taken {
-        Box::pin(service.finish(stream, end)).await;
+    match (taken, end) {
+        (Some((stream, early)), End::Switched(tunnel)) => {
+            Box::pin(tunnel::join(&service.peer, (stream, early), *tunnel)).await;
+        }
+        (Some((stream, _)), end) => Box::pin(service.finish(stream, end)).await,
+        (None, _) => {}
     }
 }
 
@@ -141,7 +149,10 @@ impl Service {
     }
 
     async fn answer(&self, response: Response<Body>, mut asked: http1::Asked) -> Option<End> {
-        let (parts, body) = response.into_parts();
+        let (parts, mut body) = response.into_parts();
+        if let Some(tunnel) = body.take_tunnel() {
+            return Some(Box::pin(self.switch(&parts, tunnel)).await);
+        }
         let stock = &self.worker.stock;
         let mut lead = stock.write_buffer();
         let waits = {
@@ -173,6 +184,24 @@ impl Service {
         (!(goes_on && sent.keep_alive)).then_some(End::Answered)
     }
 
+    /// Writes the head of an answer that opens a tunnel. What the client sends behind its request
+    /// stays where it is until the tunnel takes it.
+    async fn switch(&self, parts: &response::Parts, tunnel: Box<Tunnel>) -> End {
+        let mut lead = self.worker.stock.write_buffer();
+        self.wire.borrow_mut().begin_answer(&mut lead);
+        http1::write_switch(&mut lead, parts);
+        let mut outgoing = Outgoing::<Body>::new(lead, None, Delimited::Length(0), false);
+        let written = poll_fn(|cx| match outgoing.poll_write(&mut Writer(&self.wire), cx) {
+            Poll::Ready(written) => Poll::Ready(written.is_ok()),
+            Poll::Pending => self.poll_watch(cx).map(|_| false),
+        });
+        if !written.await {
+            return End::Gone;
+        }
+        self.worker.stock.give_write_buffer(outgoing.into_buffer());
+        End::Switched(tunnel)
+    }
+
     /// Watches over the client while it is served; ready when there is nobody left to serve.
     fn poll_watch(&self, cx: &mut Context<'_>) -> Poll<End> {
         if self.peer.verdict(cx) == Verdict::Abandon {
@@ -189,7 +218,7 @@ impl Service {
     /// would reset it, and the reset can overtake or erase the answer (RFC 9112, 9.6).
     async fn finish(&self, mut stream: Watched, end: End) {
         let last_word = match end {
-            End::AtRest | End::Gone => return,
+            End::AtRest | End::Gone | End::Switched(_) => return,
             End::Cut => return stream.reset(),
             End::Answered => None,
             End::Refused(reason, detail) => {

@@ -9,3 +9,4 @@ pub mod handshake;
 mod http1;
 mod stream;
 pub mod thread;
+mod tunnel;

@@ -48,10 +48,12 @@ impl Watched {
 
     /// Closes so that the client sees a broken connection, not the end of an answer.
     pub(super) fn reset(self) {
-        if let Stream::Tcp(stream) = &self.stream {
-            // Where it cannot be set, the connection ends all the same.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+        break_off(&self.stream);
+    }
+
+    /// Lets the close that follows break the connection.
+    pub(super) fn break_off(&self) {
+        break_off(&self.stream);
     }
 
     /// Reads as much as tells HTTP/2 from HTTP/1; `None` when the client has closed without a byte.
@@ -69,6 +71,15 @@ impl Watched {
             }
         }
         Ok(Some(true))
+    }
+}
+
+/// Lets the close that follows break the connection, so that the other side does not take it for
+/// the end of what is sent. Under TLS the missing `close_notify` says so.
+pub(super) fn break_off(stream: &Stream) {
+    if let Stream::Tcp(stream) = stream {
+        // Where it cannot be set, the connection ends all the same.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 }
 

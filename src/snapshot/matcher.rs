@@ -31,6 +31,8 @@
 //!   `/v1x`; `/` matches every path, `*` included. In a template `{name}` is one segment that is
 //!   not empty; `{name=**}` is the rest after a slash, which may be empty. A regular expression
 //!   must match the whole path.
+//! - **Methods**: given or not, CONNECT matches only where it is named: it opens a tunnel. Its path
+//!   is empty, so that of the paths only `/` as a prefix matches it.
 //! - **Headers**: a field that came several times holds if one of its values does. Regular
 //!   expressions match whole values.
 //! - **Query**: names and values are compared after percent-decoding, `+` being a space; a name

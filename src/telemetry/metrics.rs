@@ -25,6 +25,7 @@ mod protection;
 mod records;
 mod samples;
 mod tls;
+mod tunnels;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub use protection::ProtectionMetrics;
 pub use records::{KeyedMetrics, Operation, StoreMetrics, Word};
 use samples::Samples;
 pub use tls::{Expiry, HandshakeIn, HandshakeOut, HandshakesIn, HandshakesOut, Refused, TlsFiles};
+pub use tunnels::{TunnelEnd, TunnelMetrics};
 pub use worker::WorkerMetrics;
 
 /// The `Content-Type` of [`Metrics::render`].

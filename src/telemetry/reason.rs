@@ -35,6 +35,7 @@ macro_rules! reasons {
 
 reasons! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP for this proxy";
+    TunnelRefused = "tunnel_refused", 403, "No route allows a tunnel to this destination";
     NoRoute = "no_route", 404, "No route matches the request";
     RequestTimeout = "request_timeout", 408, "The client did not send the request in time";
     KeyMissing = "idempotency_key_missing", 400,
@@ -83,6 +84,8 @@ reasons! {
     BodyDeadline = "body_deadline", 0,
         "The request's total time passed in the middle of the answer";
     BodyIdle = "body_idle", 0, "No byte of the answer moved for the idle timeout";
+    TunnelIdle = "tunnel_idle", 0, "No byte moved through the tunnel for the idle timeout";
+    TunnelDrained = "tunnel_drained", 0, "The proxy ended while the tunnel was open";
     ClientGone = "client_gone", 0, "The client went away before the answer was whole";
 }
 

@@ -8,7 +8,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::error::Cause;
-use super::http1::Connection;
+use super::http1::{Connection, Switched};
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -19,6 +19,19 @@ pub enum Body<B> {
     Http2(Incoming),
     /// Over, and the connection is given back.
     Ended,
+}
+
+impl<B> Body<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+{
+    /// Takes the connection for another protocol; only of an answer that agreed to it.
+    pub fn switch(self) -> Option<Switched> {
+        match self {
+            Self::Http1(connection) => connection.switch(),
+            Self::Http2(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl<B> http_body::Body for Body<B>

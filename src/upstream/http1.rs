@@ -3,7 +3,8 @@
 //! Written for a proxy: an exchange is polled by the task of the request that it serves, without a
 //! task or a channel between them, so that nothing is read that nobody has room for, and dropping
 //! it closes the connection. The parser of heads is the `httparse` crate; what the bytes around a
-//! body mean is decided here, strictly. It opens no tunnels and pipelines nothing.
+//! body mean is decided here, strictly. It pipelines nothing, and leaves a connection that goes on
+//! with another protocol to whoever asked for it.
 
 mod connection;
 mod head;
@@ -13,7 +14,7 @@ use std::fmt;
 
 use crate::http1::Broken;
 
-pub use self::connection::Connection;
+pub use self::connection::{Connection, Switched};
 pub use self::outgoing::Outgoing;
 
 /// Why an exchange broke.

@@ -70,6 +70,11 @@ impl OwnFields {
 }
 
 impl<B> Message<'_, B> {
+    /// Whether it offers to go on with another protocol, which only HTTP/1 can.
+    pub fn offers_switch(&self) -> bool {
+        self.headers.contains_key(header::UPGRADE)
+    }
+
     /// The request for HTTP/2, which carries the host in `:authority` (RFC 9113, 8.3.1), and that
     /// is taken from the target; `tls` says which scheme it is sent under.
     pub fn into_http2(self, tls: bool) -> Request<B> {
@@ -79,6 +84,10 @@ impl<B> Message<'_, B> {
         let headers = request.headers_mut();
         headers.clone_from(self.headers);
         self.own.apply(headers);
+        // HTTP/2 has no such switch (RFC 9113, 8.6); here it can only come from a fallback.
+        if headers.remove(header::UPGRADE).is_some() {
+            headers.remove(header::CONNECTION);
+        }
         let host = headers.remove(header::HOST);
         let authority = host.and_then(|host| uri::Authority::from_maybe_shared(host).ok());
         let mut parts = self.uri.clone().into_parts();

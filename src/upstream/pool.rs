@@ -4,6 +4,7 @@
 //! lock. The last connection used is the first one used again: the others grow idle and are closed.
 
 mod chosen;
+mod tunnel;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Response;
+use http::{Method, Response};
 use http_body::Body;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -99,10 +100,13 @@ where
     ) -> Result<Answered<B>, Error> {
         // The rare ways are boxed, so that the common one stays small.
         match upstream.settings.protocol {
+            _ if *message.method == Method::CONNECT => {
+                return Box::pin(self.connect(upstream, endpoint, connect_by)).await;
+            }
             Protocol::Http2 => {
                 return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
             }
-            Protocol::Auto if upstream.tls.is_some() => {
+            Protocol::Auto if upstream.tls.is_some() && !message.offers_switch() => {
                 return Box::pin(self.send_as_chosen(upstream, endpoint, message, connect_by))
                     .await;
             }

@@ -23,7 +23,7 @@ fn route(address: impl std::fmt::Display, rest: &str) -> Builder {
 }
 
 /// A port on which nobody listens, nor can: it is held without being listened on.
-fn nobody() -> (socket2::Socket, std::net::SocketAddr) {
+pub(crate) fn nobody() -> (socket2::Socket, std::net::SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
     let socket = socket.expect("a socket");
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
@@ -160,14 +160,14 @@ async fn upstream_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn not_supported() {
+async fn tunnel_refused() {
     let upstream = upstream().spawn().await;
     let proxy = route(upstream.address(), "").spawn().await;
     let mut wire = Wire::connect(proxy.address()).await;
     wire.send("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n").await;
     let (head, _) = wire.message().await;
-    assert!(head.starts_with("HTTP/1.1 501 "), "{head}");
-    assert_eq!(field(&head, "x-outrigger-reason"), Some("not_supported"));
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(field(&head, "x-outrigger-reason"), Some("tunnel_refused"));
     assert_eq!(upstream.tally().accepted, 0);
 }
 

@@ -80,19 +80,6 @@ async fn without_forward_proxy_an_absolute_form_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_is_answered_501() {
-    let upstream = upstream().spawn().await;
-    let proxy = one_route(&upstream, "").spawn().await;
-    let mut wire = Wire::connect(proxy.address()).await;
-    wire.send("CONNECT pay.test:443 HTTP/1.1\r\nHost: pay.test:443\r\n\r\n").await;
-    let (answer, body) = wire.message().await;
-    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
-    assert!(answer.contains("x-outrigger-reason: not_supported\r\n"), "{answer}");
-    assert!(body.contains("urn:outrigger:reason:not_supported"), "{body}");
-    assert_eq!(upstream.hits(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn unix_sockets_serve_on_both_sides() {
     let folder = tempfile::tempdir().expect("a folder");
     let (front, back) = (socket_path(&folder, "front.sock"), socket_path(&folder, "back.sock"));

@@ -11,7 +11,7 @@ use crate::support::service::Service;
 use crate::support::{reply, upstream, within};
 
 /// Runs a command, gives it this input and returns what it wrote.
-async fn run(mut command: Command, input: String) -> Output {
+pub(crate) async fn run(mut command: Command, input: String) -> Output {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command

@@ -37,6 +37,7 @@ const CHUNK: &str = "chunks that are not quite chunks";
 const TARGET: &str = "a target with two meanings";
 const HOST: &str = "two hosts";
 const OLD: &str = "an older protocol";
+const SWITCH: &str = "an offer of another protocol";
 const SOUND: &str = "nothing wrong";
 
 /// A case by its family: its head's fields and its body, of a POST.
@@ -149,6 +150,28 @@ const POSTS: &[Post] = &[
     (HOST, "Host: b.test\r\n", "", Refused),
     (HOST, "Host: a.test\r\n", "", Refused),
     (HOST, "X: y\r\nhost: b.test, a.test\r\n", "", Refused),
+    // The offer is not taken up, and what follows is a request all the same.
+    (SWITCH, "Connection: upgrade\r\nUpgrade: websocket\r\n", "", One("")),
+    (SWITCH, "Upgrade: websocket\r\n", "", One("")),
+    (SWITCH, "Connection: upgrade\r\n", "", One("")),
+    (
+        SWITCH,
+        "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n",
+        "hello",
+        One("hello"),
+    ),
+    (
+        SWITCH,
+        "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+        "5\r\nhello\r\n0\r\n\r\n",
+        One("hello"),
+    ),
+    (
+        SWITCH,
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        "",
+        One(""),
+    ),
     (SOUND, "", "", One("")),
     (SOUND, "Content-Length: 0\r\n", "", One("")),
     (SOUND, "Content-Length: 005\r\n", "hello", One("hello")),
@@ -179,6 +202,22 @@ const WHOLE: &[Whole] = &[
     (TARGET, "GET http://u@a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
     (TARGET, "GET http:///x HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
     (TARGET, "GET http://b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", One("")),
+    (TARGET, "CONNECT / HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
+    (TARGET, "CONNECT a.test HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
+    (TARGET, "CONNECT a.test:0 HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
+    (TARGET, "CONNECT u@a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
+    (TARGET, "CONNECT http://a.test:443/ HTTP/1.1\r\nHost: a.test\r\n\r\n", Refused),
+    (
+        TARGET,
+        "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
+        Refused,
+    ),
+    (
+        SWITCH,
+        "GET /case HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\n\
+         Upgrade: websocket\r\n\r\n",
+        One(""),
+    ),
     (HOST, "GET / HTTP/1.1\r\n\r\n", Refused),
     (HOST, "GET / HTTP/1.1\r\nHost:\r\nHost: a.test\r\n\r\n", Refused),
     (HOST, "GET / HTTP/1.1\r\nHost: a.test b.test\r\n\r\n", Refused),

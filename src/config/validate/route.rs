@@ -6,7 +6,7 @@ use super::super::pattern::{
 use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
-use super::{At, Check, Names, each, fallback, idempotency, policy, priority};
+use super::{At, Check, Names, each, fallback, idempotency, policy, priority, tunnel};
 
 /// The largest weight of an upstream in a route.
 const MOST_WEIGHT: u32 = 1_000_000;
@@ -48,6 +48,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Na
 pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, route: &Route, names: &Names<'_>) {
     header_ops(check, &format_args!("{at}.headers.request"), &route.headers.request);
     header_ops(check, &format_args!("{at}.headers.response"), &route.headers.response);
+    tunnel::upgrades(check, &format_args!("{at}.upgrades"), &route.upgrades);
     policy::timeouts(check, &format_args!("{at}.timeouts"), &route.timeouts);
     policy::retry(check, &format_args!("{at}.retry"), &route.retry);
     policy::attempts_fit(check, at, &route.retry, &route.timeouts);

@@ -92,3 +92,23 @@ fn a_status_of_no_name_has_none() {
     put_interim(&mut lead, StatusCode::EARLY_HINTS, &headers);
     assert_eq!(lead, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
 }
+
+#[test]
+fn a_head_before_another_protocol_frames_no_body() {
+    let fields = [("upgrade", "websocket"), ("connection", "x"), ("content-length", "5")];
+    let mut response = Response::builder().status(101);
+    for (name, value) in fields {
+        response = response.header(name, value);
+    }
+    let (parts, ()) = response.body(()).expect("a response").into_parts();
+    let mut lead = Vec::new();
+    write_switch(&mut lead, &parts);
+    assert_eq!(
+        String::from_utf8(lead).expect("text"),
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
+    );
+    let (parts, ()) = Response::new(()).into_parts();
+    let mut lead = Vec::new();
+    write_switch(&mut lead, &parts);
+    assert_eq!(lead, b"HTTP/1.1 200 OK\r\n\r\n");
+}

@@ -143,6 +143,17 @@ fn request_lines_are_strict() {
 }
 
 #[test]
+fn what_follows_a_connect_is_no_request() {
+    for fields in ["", "Connection: keep-alive\r\n"] {
+        for version in ["1.0", "1.1"] {
+            let head = take(format!("CONNECT b:1 HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+            let head = head.expect("clear").expect("whole");
+            assert!(!head.asked.keep_alive, "{version} {fields}");
+        }
+    }
+}
+
+#[test]
 fn http10_has_no_chunks_and_closes_unless_it_says_otherwise() {
     let http10 = |fields: &str| take(format!("GET / HTTP/1.0\r\n{fields}\r\n"));
     assert!(matches!(http10("Transfer-Encoding: chunked\r\n"), Err(Refused::Broken(_))));

@@ -60,6 +60,7 @@ fn every_reason_has_an_answer_in_both_languages() {
 fn grpc_statuses_follow_its_table_for_http_and_ours_for_limits_and_time() {
     let of_status = |status| match status {
         400 => 13,
+        403 => 7,
         404 | 501 => 12,
         408 => 4,
         413 | 429 | 431 => 8,

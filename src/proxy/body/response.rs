@@ -14,6 +14,7 @@ use crate::clock::{self, Timer};
 use crate::gate::{Fixed, Place};
 use crate::proxy::cache::Recording;
 use crate::proxy::context::Context;
+use crate::proxy::tunnel::Tunnel;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::pool::Lease;
@@ -26,6 +27,8 @@ pub enum Body {
     Whole(Box<Whole>, Box<Context>),
     /// Streamed from the upstream, with what the exchange holds until its end.
     Upstream(AnswerBody, Option<Box<Exchange>>),
+    /// None: the connection goes on as a tunnel, once whoever writes the head has taken it.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// An answer's body that is all there.
@@ -102,9 +105,15 @@ impl Body {
         self
     }
 
+    /// Takes the tunnel that the answer opens, if it opens one.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        if let Self::Tunnel(tunnel) = self { tunnel.take() } else { None }
+    }
+
     fn end(&mut self, reason: Option<Reason>) {
         match self {
             Self::Local(_, ctx) | Self::Whole(_, ctx) => ctx.end(None),
+            Self::Tunnel(tunnel) => *tunnel = None,
             Self::Upstream(incoming, exchange) => {
                 if let Some(exchange) = exchange.take() {
                     exchange.end(reason, std::mem::replace(incoming, AnswerBody::Ended));
@@ -143,6 +152,7 @@ impl http_body::Body for Body {
                 return Poll::Ready(frame.map(Ok));
             }
             Self::Upstream(incoming, exchange) => (incoming, exchange),
+            Self::Tunnel(_) => return Poll::Ready(None),
         };
         if let Some(exchange) = exchange
             && let Some(piece) = exchange.before.pop_front()
@@ -185,6 +195,7 @@ impl http_body::Body for Body {
         match self {
             Self::Local(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Whole(whole, _) => whole.is_over(),
+            Self::Tunnel(_) => true,
             Self::Upstream(incoming, exchange) => {
                 incoming.is_end_stream() && exchange.as_ref().is_none_or(|e| e.before.is_empty())
             }
@@ -197,6 +208,7 @@ impl http_body::Body for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Whole(whole, _) => whole.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Upstream(incoming, exchange) => {
                 let before: usize =
                     exchange.iter().flat_map(|exchange| &exchange.before).map(Bytes::len).sum();

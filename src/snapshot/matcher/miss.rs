@@ -46,7 +46,7 @@ impl Matcher {
 
 impl Rule {
     fn miss(&self, target: &Target<'_>) -> Option<Miss> {
-        if !self.methods.is_empty() && !self.methods.contains(target.method) {
+        if !self.takes(target.method) {
             return Some(Miss::Method);
         }
         let header = self.headers.iter().find(|(name, value)| {

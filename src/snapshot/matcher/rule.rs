@@ -81,11 +81,19 @@ impl Rule {
         )
     }
 
+    /// Whether the method is one of the route's. CONNECT opens a tunnel, and so has to be named.
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        if self.methods.is_empty() {
+            return *method != Method::CONNECT;
+        }
+        self.methods.contains(method)
+    }
+
     /// Whether all conditions but the host hold. The place in the table has shown that the path
     /// does, unless it is a regular expression, which costs most and so comes last.
     pub(super) fn holds(&self, target: &Target<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&target.listener))
-            && (self.methods.is_empty() || self.methods.contains(target.method))
+            && self.takes(target.method)
             && self.headers.iter().all(|(name, value)| {
                 value.holds(target.headers.get_all(name).iter().map(HeaderValue::as_bytes))
             })

@@ -11,8 +11,6 @@
 
 use std::collections::HashMap;
 
-use http::Method;
-
 use super::path::{End, Path, Segment};
 use super::rule::{Rule, Value};
 
@@ -122,9 +120,11 @@ fn bare(text: &str) -> &str {
 
 /// Whether the conditions of `by`, host and path aside, follow from those of `rule`.
 fn follows(by: &Rule, rule: &Rule, listeners: usize) -> bool {
-    let methods = |method: &Method| by.methods.contains(method);
-    let methods =
-        by.methods.is_empty() || !rule.methods.is_empty() && rule.methods.iter().all(methods);
+    let methods = if rule.methods.is_empty() {
+        by.methods.is_empty()
+    } else {
+        rule.methods.iter().all(|method| by.takes(method))
+    };
     let on_listener = |listener: &usize| by.listeners.contains(listener);
     let listeners = by.listeners.is_empty()
         || if rule.listeners.is_empty() {

@@ -18,6 +18,7 @@ use super::latency::{Latency, NARROW, WIDE};
 use super::places::{BulkheadMetrics, LimitMetrics};
 use super::samples::Samples;
 use super::tls::HandshakesOut;
+use super::tunnels::TunnelMetrics;
 use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
 use crate::telemetry::reason::Reason;
@@ -93,6 +94,8 @@ pub struct RouteMetrics {
     pub bulkhead: BulkheadMetrics,
     /// Its second copies.
     pub hedge: HedgeMetrics,
+    /// Its tunnels.
+    pub tunnels: TunnelMetrics,
     classes: [Counter; CLASSES.len()],
     reasons: [Counter; Reason::COUNT],
     would: [Counter; Would::ALL.len()],
@@ -110,6 +113,7 @@ impl RouteMetrics {
             fallback: FallbackMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
             hedge: HedgeMetrics::default(),
+            tunnels: TunnelMetrics::default(),
             classes: Default::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
             would: Default::default(),
@@ -192,6 +196,7 @@ impl Emit for RouteMetrics {
             _ => {
                 self.bulkhead.emit(owner, samples);
                 self.hedge.emit(owner, samples);
+                self.tunnels.emit(owner, samples);
                 self.fallback.emit(owner, samples);
             }
         }

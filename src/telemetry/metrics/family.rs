@@ -92,6 +92,12 @@ families! {
             "How long a first attempt may take before a copy is sent; absent while not known.";
         Mirrored = COUNTER "outrigger_mirror_requests_total" ["route" "result"]
             "Requests drawn for a copy: sent and its end, ok or failed, or why it was skipped.";
+        TunnelsOpen = GAUGE "outrigger_route_tunnels" ["route"]
+            "Upgraded connections and CONNECT tunnels that are open; absent where none ever was.";
+        TunnelBytes = COUNTER "outrigger_route_tunnel_bytes_total" ["route" "direction"]
+            "Bytes that passed through tunnels: up, from the client, or down, to it.";
+        TunnelEnds = COUNTER "outrigger_route_tunnel_ends_total" ["route" "reason"]
+            "Tunnels that ended: closed by both sides, or why they were broken off.";
         BulkheadPlaces = GAUGE "outrigger_route_bulkhead_limit" ["route"]
             "The most requests of the route that its bulkhead lets be in flight.";
         BulkheadInFlight = GAUGE "outrigger_route_bulkhead_in_flight" ["route"]

@@ -60,6 +60,16 @@ fn tls(metrics: &Metrics) {
     metrics.tls().show(vec![expiry], vec![(side, name, true)]);
 }
 
+/// Two tunnels, of which one has ended.
+fn tunnels(route: &RouteMetrics) {
+    let tunnels = &route.tunnels;
+    tunnels.opened();
+    tunnels.opened();
+    tunnels.up.add(12);
+    tunnels.down.add(5000);
+    tunnels.ended(TunnelEnd::Idle);
+}
+
 /// A listener, and two workers.
 fn accepting(metrics: &Metrics) {
     let listener = metrics.listener("http");
@@ -87,6 +97,7 @@ fn scenario() -> Metrics {
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
+    tunnels(&route);
     learned(&metrics);
     keyed(&metrics);
     route.ended(Some(200), Duration::from_micros(700));

@@ -6,13 +6,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::header::UPGRADE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
 
 use super::head::{self, Framing, Head};
 use super::{Fault, Outgoing};
-use crate::http1::{Decoder, Step};
+use crate::http1::{Decoder, Step, members};
 use crate::upstream::connect::Stream;
 use crate::upstream::connections::Place;
 use crate::upstream::message::Informed;
@@ -37,9 +38,22 @@ pub struct Connection<B> {
     /// `None` once the request is written, or once it is clear that it never will be.
     outgoing: Option<Outgoing<B>>,
     reusable: bool,
+    /// The protocols that the request offers to go on with, if it offers any.
+    offered: Option<Box<HeaderValue>>,
     opened: Instant,
     /// Free again when the socket is closed: the wire is dropped first.
-    _place: Place,
+    place: Place,
+}
+
+/// A connection that carries another protocol from here on.
+#[derive(Debug)]
+pub struct Switched {
+    /// The stream.
+    pub stream: Stream,
+    /// What was read of it behind the answer's head.
+    pub early: BytesMut,
+    /// Its place under the upstream's limit of connections.
+    pub place: Place,
 }
 
 /// A piece of an answer's body, its trailers, or why there is none.
@@ -86,8 +100,23 @@ where
             reading: Reading::Ended,
             outgoing: None,
             reusable: true,
+            offered: None,
             opened: now,
-            _place: place,
+            place,
+        }
+    }
+
+    /// A connection for a tunnel, over which no request is sent.
+    pub fn for_tunnel(stream: Stream, place: Place, now: Instant) -> Self {
+        Self { reusable: false, ..Self::new(stream, place, now) }
+    }
+
+    /// Takes the connection for another protocol, once its exchange is over.
+    pub fn switch(self) -> Option<Switched> {
+        let Self { wire, buffer, place, .. } = self;
+        match wire {
+            Wire::Whole(stream) => Some(Switched { stream, early: buffer, place }),
+            Wire::Half { .. } | Wire::Closed => None,
         }
     }
 
@@ -129,6 +158,7 @@ where
     pub fn begin(&mut self, outgoing: Outgoing<B>) {
         let to_head = outgoing.asks_for_head();
         self.reading = Reading::Head { scanned: 0, interim: 0, to_head };
+        self.offered = outgoing.offered().cloned().map(Box::new);
         self.outgoing = Some(outgoing);
     }
 
@@ -196,15 +226,19 @@ where
             if !status.is_informational() {
                 return Ok(Some(head));
             }
-            if status == http::StatusCode::SWITCHING_PROTOCOLS {
-                return Err(Fault::Answer("it switches to a protocol that nobody asked for"));
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                let offered = self.offered.as_deref().filter(|_| self.outgoing.is_none());
+                return match offered {
+                    Some(offered) if accepts(head.response.headers(), offered) => Ok(Some(head)),
+                    _ => Err(Fault::Answer("it switches to a protocol that nobody asked for")),
+                };
             }
             *interim += 1;
             if *interim > INTERIM_MAX {
                 return Err(Fault::Answer("it has more than 16 interim heads"));
             }
             if let Some(informed) = informed
-                && status != http::StatusCode::CONTINUE
+                && status != StatusCode::CONTINUE
             {
                 informed.interim(head.response);
             }
@@ -228,7 +262,9 @@ where
             Framing::Chunked => Reading::Chunks(Decoder::default()),
             Framing::Close => Reading::UntilClose,
         };
-        self.reusable &= head.keep_alive && head.framing != Framing::Close;
+        self.reusable &= head.keep_alive
+            && head.framing != Framing::Close
+            && head.response.status() != StatusCode::SWITCHING_PROTOCOLS;
         head.response
     }
 
@@ -329,4 +365,12 @@ where
             _ => SizeHint::default(),
         }
     }
+}
+
+/// Whether an answer that switches takes one of the offered protocols, and no other (RFC 9110,
+/// 7.8).
+fn accepts(answer: &HeaderMap, offered: &HeaderValue) -> bool {
+    let mut taken = answer.get_all(UPGRADE).iter().flat_map(members).peekable();
+    let among = |protocol: &[u8]| members(offered).any(|one| one.eq_ignore_ascii_case(protocol));
+    taken.peek().is_some() && taken.all(among)
 }

@@ -7,8 +7,8 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
@@ -24,6 +24,7 @@ const HEAD_ROOM: usize = 512;
 pub struct Outgoing<B> {
     message: http1::Outgoing<B>,
     asks_for_head: bool,
+    offered: Option<Box<HeaderValue>>,
 }
 
 impl<B> Outgoing<B>
@@ -45,7 +46,7 @@ where
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         lead.extend_from_slice(path.as_bytes());
         lead.extend_from_slice(b" HTTP/1.1\r\n");
-        let announced = put_fields(&mut lead, headers, own);
+        let Put { announced, offered } = put_fields(&mut lead, headers, own);
         match delimited {
             _ if body.is_none() => {
                 // Without it some servers wait for a body, or refuse (RFC 9110, 8.6).
@@ -58,7 +59,12 @@ where
         }
         lead.extend_from_slice(b"\r\n");
         let asks_for_head = *method == Method::HEAD;
-        Self { message: http1::Outgoing::new(lead, body, delimited, true), asks_for_head }
+        Self { message: http1::Outgoing::new(lead, body, delimited, true), asks_for_head, offered }
+    }
+
+    /// The protocols that it offers to go on with: what of `Upgrade` was let through to here.
+    pub fn offered(&self) -> Option<&HeaderValue> {
+        self.offered.as_deref()
     }
 
     /// Whether a byte of it has been written.
@@ -87,13 +93,25 @@ where
     }
 }
 
-/// Writes the fields, but for those that delimit the body; whether one of those was there.
-fn put_fields(lead: &mut Vec<u8>, headers: &HeaderMap, own: &OwnFields) -> bool {
-    let mut announced = false;
+/// What was among the fields.
+#[derive(Default)]
+struct Put {
+    /// Whether one of them delimits the body.
+    announced: bool,
+    /// The protocols that it offers to go on with.
+    offered: Option<Box<HeaderValue>>,
+}
+
+/// Writes the fields, but for those that delimit the body.
+fn put_fields(lead: &mut Vec<u8>, headers: &HeaderMap, own: &OwnFields) -> Put {
+    let mut found = Put::default();
     for (name, value) in headers {
         if *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING {
-            announced = true;
+            found.announced = true;
             continue;
+        }
+        if *name == UPGRADE {
+            found.offered = Some(Box::new(value.clone()));
         }
         if *name == TE {
             // What an HTTP/1 sender must add to it (RFC 9110, 10.1.4).
@@ -106,7 +124,7 @@ fn put_fields(lead: &mut Vec<u8>, headers: &HeaderMap, own: &OwnFields) -> bool 
     for (name, value) in own.iter() {
         put_field(lead, name, value.as_bytes());
     }
-    announced
+    found
 }
 
 /// Methods whose meaning includes a body, so that having none is worth saying.

@@ -58,6 +58,11 @@ impl Wire {
         written.expect("the other side is there");
     }
 
+    /// Says that nothing more is sent.
+    pub(crate) async fn end(&mut self) {
+        self.stream.shutdown().await.expect("the other side is there");
+    }
+
     /// Writes as much as goes; `false` when the other side is gone.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         within("the other side to read", self.stream.write_all(bytes.as_ref())).await.is_ok()
@@ -129,6 +134,14 @@ impl Wire {
             }
         }
         Some(self.read.drain(..count).collect())
+    }
+
+    /// Reads what comes next, a byte at least; `None` at the end.
+    pub(crate) async fn try_piece(&mut self) -> Option<Vec<u8>> {
+        if self.read.is_empty() && !self.more().await {
+            return None;
+        }
+        Some(std::mem::take(&mut self.read))
     }
 
     /// Reads a message with `Content-Length` or without a body: its head, and its body.

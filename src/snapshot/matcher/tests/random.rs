@@ -74,7 +74,7 @@ fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
 pub(super) fn a_route() -> impl Strategy<Value = Match> {
     let beside = (
         host(),
-        some_of(&["GET", "POST"]),
+        some_of(&["GET", "POST", "CONNECT"]),
         values(&["x-a", "x-b"]),
         values(&["p", "q"]),
         some_of(&["in", "out"]),
@@ -97,7 +97,7 @@ pub(super) fn a_request() -> impl Strategy<Value = Request> {
     (
         select(hosts.to_vec()),
         vec(literal(), 1..5),
-        select(&["GET", "POST"][..]),
+        select(&["GET", "POST", "CONNECT"][..]),
         fields,
         query,
         0..2_usize,

@@ -26,10 +26,15 @@ pub(super) fn matches(route: &Match, listeners: &[String], request: &Request) ->
     };
     host_matches(route, &request.host)
         && path_matches(route, &request.path)
-        && (route.methods.is_empty() || route.methods.iter().any(|m| *m == request.method.as_str()))
+        && method_matches(route, request.method.as_str())
         && (route.listeners.is_empty() || route.listeners.contains(&listeners[request.listener]))
         && route.headers.iter().all(|(name, wanted)| value_matches(wanted, &values(name)))
         && route.query.iter().all(|(name, wanted)| value_matches(wanted, &parameters(name)))
+}
+
+fn method_matches(route: &Match, method: &str) -> bool {
+    let named = route.methods.iter().any(|m| m == method);
+    if method == "CONNECT" { named } else { named || route.methods.is_empty() }
 }
 
 fn value_matches(wanted: &ValueMatch, values: &[String]) -> bool {
