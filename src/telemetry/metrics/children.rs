@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use super::calls::CallMetrics;
 use super::cell::{Counter, Level, Measure};
 use super::fallback::FallbackMetrics;
 use super::family::Family;
@@ -89,6 +90,8 @@ pub struct RouteMetrics {
     pub retries: Counter,
     /// The fallback chain and what is kept for it.
     pub fallback: FallbackMetrics,
+    /// Its calls of gRPC, by method.
+    pub calls: CallMetrics,
     /// Its bulkhead.
     pub bulkhead: BulkheadMetrics,
     /// Its second copies.
@@ -108,6 +111,7 @@ impl RouteMetrics {
             in_flight: Level::default(),
             retries: Counter::default(),
             fallback: FallbackMetrics::default(),
+            calls: CallMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
             hedge: HedgeMetrics::default(),
             classes: Default::default(),
@@ -193,6 +197,7 @@ impl Emit for RouteMetrics {
                 self.bulkhead.emit(owner, samples);
                 self.hedge.emit(owner, samples);
                 self.fallback.emit(owner, samples);
+                self.calls.emit(owner, samples);
             }
         }
     }
