@@ -41,7 +41,7 @@ where
         if matches!(self, Self::Peeked(_)) {
             return Poll::Ready(());
         }
-        match Pin::new(&mut *self).poll_frame(cx) {
+        match http_body::Body::poll_frame(Pin::new(&mut *self), cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(()),
             Poll::Ready(next) => {
