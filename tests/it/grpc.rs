@@ -1,6 +1,7 @@
 //! Calls of gRPC: statuses in heads and in trailers, and what they lead to.
 
 use outrigger::clock;
+use outrigger::policy::concurrency::Cause;
 
 use crate::support::client::{Answer, Ask, request};
 use crate::support::proxy::{Builder, Proxy, proxy};
@@ -194,20 +195,29 @@ async fn failures_at_the_end_of_streams_open_the_circuit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_at_the_end_of_streams_eject_the_endpoint() {
     let failing = || head().trailers(MESSAGE, &[("grpc-status", "14")]);
-    let upstream = upstream().always(failing).http2().spawn().await;
-    let of_upstream = "ejection: { consecutive_failures: 3, max_ejected: 100%, \
-                       when_all_ejected: fail_fast }";
-    let settings = format!("{ALONE}, circuit_breaker: {{ mode: off }}");
-    let proxy = route(&settings, of_upstream).to(&upstream).spawn().await;
-    for _ in 0..3 {
-        assert_eq!(call(&proxy).await.reason(), None);
+    let bad = upstream().always(failing).http2().spawn().await;
+    let good = || head().trailers(MESSAGE, &[("grpc-status", "0")]);
+    let good = upstream().always(good).http2().spawn().await;
+    let proxy = proxy(&format!(
+        "upstreams:
+  back:
+    protocol: http2
+    endpoints: [\"{{bad}}\", \"{{good}}\"]
+    load_balancing: {{ policy: round_robin }}
+    ejection: {{ consecutive_failures: 3, base: 60s }}
+routes: [{{ name: r, upstream: back, {ALONE}, circuit_breaker: {{ mode: off }} }}]
+"
+    ));
+    let proxy = proxy.with("bad", bad.address()).with("good", good.address()).spawn().await;
+    for _ in 0..20 {
+        call(&proxy).await;
     }
-    assert_eq!(call(&proxy).await.reason(), Some("no_endpoint"));
+    assert_eq!((bad.hits(), good.hits()), (3, 17));
     assert_eq!(proxy.metric("outrigger_upstream_ejections_total{upstream=\"back\"}"), 1.0);
-    let address = upstream.address();
     let failed = format!(
-        "outrigger_endpoint_attempts_total{{upstream=\"back\",endpoint=\"{address}\",\
-         result=\"failure\"}}"
+        "outrigger_endpoint_attempts_total{{upstream=\"back\",endpoint=\"{}\",\
+         result=\"failure\"}}",
+        bad.address()
     );
     assert_eq!(proxy.metric(&failed), 3.0);
 }
@@ -222,14 +232,13 @@ async fn exhaustion_at_the_end_of_streams_is_learned_by_rate_and_limit() {
     call(&proxy).await;
     assert_eq!(proxy.metric("outrigger_route_throttled_total{route=\"r\"}"), 1.0);
     let proxy = route(&settings, "ejection: { mode: off }").to(&upstream).spawn().await;
-    let limit = "outrigger_upstream_concurrency_limit{upstream=\"back\"}";
-    let before = proxy.metric(limit);
-    let calls = async {
-        while proxy.metric(limit) >= before {
-            call(&proxy).await;
-        }
+    let changes = || {
+        let live = proxy.app().proxy.live();
+        live.snapshot.upstreams["back"].state.gate.view(clock::now()).changes
     };
-    within("the limit to fall", calls).await;
+    call(&proxy).await;
+    let changed: Vec<_> = changes().into_iter().map(|(_, change)| change.cause).collect();
+    assert_eq!(changed, [Cause::Drop]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

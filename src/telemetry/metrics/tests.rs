@@ -87,6 +87,8 @@ fn scenario() -> Metrics {
     route.hedge.delay.set(0.03);
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
+    let duration = Duration::from_millis(4);
+    route.calls.ended(&Call { path: "/pay.Payments/Charge", code: 0, answered: true, duration });
     learned(&metrics);
     keyed(&metrics);
     route.ended(Some(200), Duration::from_micros(700));
