@@ -49,8 +49,8 @@ impl Look {
 }
 
 /// Looks at what follows the head of a call's answer, and keeps it as the next frame of its body.
-/// `by` is the end of the attempt's time. Gives what broke the answer, if nothing else followed: the
-/// attempt then has none. A call that the server cancelled is not broken, but answered.
+/// `by` is the end of the attempt's time. Gives what broke the answer, if nothing else followed:
+/// the attempt then has none. A call that the server cancelled is not broken, but answered.
 pub async fn peek(
     response: &mut Response<AnswerBody>,
     look: Look,
