@@ -69,8 +69,7 @@ pub fn explain(
     let found = snapshot.matcher.find(&target);
     let followed = found.and_then(|found| Some((found, snapshot.routes.get(found.index)?)));
     // A request that found a route is compared with those that it may have been meant for.
-    let misses =
-        nearest(snapshot, &target, if followed.is_some() { rank(&Miss::Method) } else { 0 });
+    let misses = nearest(snapshot, &target, if followed.is_some() { rank(&Miss::Grpc) } else { 0 });
     let route = match followed {
         Some((found, route)) => Some(follow(snapshot, &request, found, route, live)?),
         None => None,
@@ -324,10 +323,11 @@ const fn rank(miss: &Miss) -> u8 {
     match miss {
         Miss::Host => 0,
         Miss::Path => 1,
-        Miss::Method => 2,
-        Miss::Header(_) => 3,
-        Miss::Query(_) => 4,
-        Miss::Listener => 5,
+        Miss::Grpc => 2,
+        Miss::Method => 3,
+        Miss::Header(_) => 4,
+        Miss::Query(_) => 5,
+        Miss::Listener => 6,
     }
 }
 
@@ -343,6 +343,7 @@ fn wanted(miss: &Miss, matches: &Match) -> (&'static str, String) {
     match miss {
         Miss::Host => ("host", matches.host.clone().unwrap_or_default()),
         Miss::Path => ("path", path_of(matches)),
+        Miss::Grpc => ("grpc", "a POST with content-type application/grpc".to_owned()),
         Miss::Method => ("method", matches.methods.join(", ")),
         Miss::Header(name) => {
             let all = matches.headers.iter();
@@ -357,6 +358,10 @@ fn wanted(miss: &Miss, matches: &Match) -> (&'static str, String) {
 fn path_of(matches: &Match) -> String {
     let prefix = matches.path_prefix.as_ref().map(|prefix| format!("{prefix} and below"));
     let regex = matches.path_regex.as_ref().map(|regex| format!("matching {regex}"));
+    let any = |name: &Option<String>| name.clone().unwrap_or_else(|| "*".to_owned());
+    if let Some(grpc) = &matches.grpc {
+        return format!("/{}/{}", any(&grpc.service), any(&grpc.method));
+    }
     let path = matches.path.clone().or_else(|| matches.path_template.clone());
     path.or(prefix).or(regex).unwrap_or_default()
 }

@@ -41,14 +41,28 @@ packages() {
   need npm npm
 }
 
-# Clients and services in Python that tests run. Their versions are fixed, so that a new release
-# changes no result.
+# Clients and services in Python and Node.js that tests run. Their versions are fixed, so that a new
+# release changes no result.
 python() {
   local at=target/python
-  if [ ! -x "$at/bin/localstripe" ]; then
+  local wanted="stripe==16.1.0 localstripe==1.15.10 grpcio==1.85.1 grpcio-health-checking==1.85.1"
+  if [ "$(cat "$at/installed" 2>/dev/null)" != "$wanted" ]; then
     rm -rf "$at"
     python3 -m venv "$at"
-    "$at/bin/pip" install --quiet --disable-pip-version-check stripe==16.1.0 localstripe==1.15.10
+    # shellcheck disable=SC2086
+    "$at/bin/pip" install --quiet --disable-pip-version-check $wanted
+    echo "$wanted" >"$at/installed"
+  fi
+}
+
+node_modules() {
+  local at=target/node wanted="@grpc/grpc-js@1.14.7"
+  if [ "$(cat "$at/installed" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$at"
+    mkdir -p "$at"
+    # shellcheck disable=SC2086
+    npm install --silent --no-fund --no-audit --no-save --prefix "$at" $wanted
+    echo "$wanted" >"$at/installed"
   fi
 }
 
@@ -90,6 +104,7 @@ deny() {
 step packages packages
 step python python
 step clients clients
+step node node_modules
 step format cargo fmt --all --check
 step lint cargo clippy --locked --all-targets -- -D warnings
 step licences deny

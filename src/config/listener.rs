@@ -129,7 +129,8 @@ pub struct Limits {
     pub headers: usize,
     /// To send a request's head, from its first byte; 408 after it.
     pub header_timeout: Period,
-    /// Between two pieces of a request's body; 408 after it.
+    /// Between two pieces of a request's body; 408 after it. Not of a call of gRPC, whose client
+    /// may have nothing to say: there `timeouts.idle` counts.
     pub body_timeout: Period,
     /// Between two requests on a connection.
     pub idle_timeout: Period,

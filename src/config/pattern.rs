@@ -7,6 +7,8 @@ use regex::bytes::{Regex, RegexBuilder};
 const MAX_REGEX_BYTES: usize = 1024;
 /// The most memory of one compiled expression: thousands of routes may have one each.
 const MAX_REGEX_MEMORY: usize = 256 << 10;
+/// The longest name of a service or method, in bytes.
+const MAX_CALL_NAME_BYTES: usize = 1024;
 /// The deepest nesting of groups.
 const MAX_REGEX_NESTING: u32 = 32;
 
@@ -138,6 +140,15 @@ pub fn is_field_value(text: &str) -> bool {
 pub fn is_path(text: &str) -> bool {
     text.starts_with('/')
         && text.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'?' && b != b'#')
+}
+
+/// Whether it can be the name of a service or a method of gRPC: one segment of a path as it stands
+/// there, without anything that would have to be encoded.
+#[must_use]
+pub fn is_call_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_CALL_NAME_BYTES
+        && text.bytes().all(|b| b.is_ascii_graphic() && !b"/?#{}%\"<>\\^`|".contains(&b))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Later;
 use super::fallback::Link;
 use crate::policy::{
     bulkhead, cache, circuit_breaker, hedge, idempotency, mirror, rate_limit, retry, timeout,
@@ -114,10 +113,21 @@ pub struct Match {
     pub headers: BTreeMap<String, ValueMatch>,
     /// Query parameters by name.
     pub query: BTreeMap<String, ValueMatch>,
-    /// gRPC service and method.
-    pub grpc: Later,
+    /// Calls of gRPC and gRPC-Web by service and method, instead of a path.
+    pub grpc: Option<Grpc>,
     /// The listeners; empty = all.
     pub listeners: Vec<String>,
+}
+
+/// Which calls of gRPC a route matches. What is not given is any.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "GrpcMatch")]
+pub struct Grpc {
+    /// The service with its package: `pay.v1.Payments`.
+    pub service: Option<String>,
+    /// The method: `Charge`.
+    pub method: Option<String>,
 }
 
 /// What a value must be: a text (exact), `{ regex: … }` or `{ present: true | false }`.

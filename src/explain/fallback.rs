@@ -5,8 +5,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 
 use super::{FallbackLink, Read};
 use crate::policy::retry::UnsafeMethods;
-use crate::proxy::headers::is_grpc;
 use crate::snapshot::fallback::Does;
+use crate::snapshot::grpc::Wire;
 use crate::snapshot::route::Route;
 
 /// The links of a route, each with what it depends on.
@@ -14,7 +14,9 @@ pub(super) fn links(route: &Route, request: &Read<'_>) -> Vec<FallbackLink> {
     let when = |does: &Does| match does {
         Does::Stale => stale(request),
         Does::Upstream(_) => elsewhere(route, &request.method),
-        Does::Respond(_) if is_grpc(&request.headers) => "never: a gRPC client cannot read it",
+        Does::Respond(_) if Wire::of_message(&request.headers).is_some() => {
+            "never: a gRPC client cannot read it"
+        }
         Does::Respond(_) => "always",
     };
     let link = |link: &crate::snapshot::fallback::Link| FallbackLink {

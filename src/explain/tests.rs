@@ -281,3 +281,31 @@ fn what_is_done_with_a_key_is_told() {
     assert!(text("store: s, scope: [none]", "GET").contains("GET is not covered"));
     assert!(text("role: originate", "POST").contains("gets a key if it has none"));
 }
+
+#[test]
+fn calls_of_grpc_are_told_by_their_type() {
+    let file = "listeners: [{ name: in, bind: '127.0.0.1:0' }]
+upstreams: { a: { endpoints: ['127.0.0.1:9001'], protocol: http2 } }
+routes:
+  - { name: charge, match: { grpc: { service: pay.Payments, method: Charge } }, upstream: a }
+";
+    let loaded = config::read(file, &OneVariable).unwrap();
+    let metrics = Metrics::new(Suppressed::NAMES);
+    let snapshot = Snapshot::compile(loaded, None, &metrics, &Registry::default()).unwrap();
+    let call = |url: &str, kind: &str| {
+        let headers = vec![format!("content-type: {kind}")];
+        explain(&snapshot, &Asked { headers, ..asked("POST", url) }, None).unwrap()
+    };
+    let found = call("/pay.Payments/Charge", "application/grpc").route.unwrap();
+    assert_eq!(found.name, "charge");
+    let wants = serde_json::json!({ "grpc": { "service": "pay.Payments", "method": "Charge" } });
+    assert_eq!(found.r#match, wants);
+    let miss = |url: &str, kind: &str| {
+        let miss = call(url, kind).misses.remove(0);
+        (miss.condition, miss.wants)
+    };
+    let post = "a POST with content-type application/grpc".to_owned();
+    assert_eq!(miss("/pay.Payments/Charge", "application/json"), ("grpc", post));
+    let path = "/pay.Payments/Charge".to_owned();
+    assert_eq!(miss("/pay.Payments/Refund", "application/grpc"), ("path", path));
+}

@@ -20,6 +20,8 @@ use crate::units::{Period, text_value};
 pub struct Settings {
     /// The path of the GET request.
     pub path: String,
+    /// Ask with gRPC's own health protocol instead of a GET; null = not.
+    pub grpc: Option<Grpc>,
     /// The mean time between two checks of an endpoint; each wait is jittered by up to a fifth.
     pub interval: Period,
     /// A check that takes longer has failed.
@@ -30,6 +32,16 @@ pub struct Settings {
     pub unhealthy_after: u32,
     /// The statuses that are good: `200`, or a range `200-299`.
     pub expect: StatusRange,
+}
+
+/// A check in gRPC's own protocol (`grpc.health.v1.Health/Check`), of which `SERVING` is good and
+/// everything else is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "GrpcHealthCheck")]
+pub struct Grpc {
+    /// The service that is asked for, with its package; empty = the server as a whole.
+    pub service: String,
 }
 
 /// A range of HTTP statuses, both ends included, written `200` or `200-299`.
@@ -111,6 +123,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             path: "/healthz".to_owned(),
+            grpc: None,
             interval: Period::from_secs(5),
             timeout: Period::from_secs(1),
             healthy_after: 2,

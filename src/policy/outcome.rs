@@ -5,11 +5,16 @@
 
 use std::time::Duration;
 
+/// What gRPC says in the place of 429.
+const RESOURCE_EXHAUSTED: u16 = 8;
+/// What gRPC says in the place of 503.
+const UNAVAILABLE: u16 = 14;
+
 /// The way in which an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The upstream answered with this status, and, for gRPC, with this `grpc-status` when the
-    /// answer carried it in its head (trailers-only).
+    /// The upstream answered with this status, and, for gRPC, with this `grpc-status`: from the
+    /// answer's head, or from its trailers once they have come.
     Answer {
         /// The HTTP status, 200 to 599.
         status: u16,
@@ -64,5 +69,24 @@ impl Outcome {
             End::Answer { status, .. } => Some(status),
             _ => None,
         }
+    }
+
+    /// Whether the peer said that it gets too many requests: 429, or RESOURCE_EXHAUSTED in gRPC.
+    #[must_use]
+    pub const fn is_throttled(&self) -> bool {
+        matches!(
+            self.end,
+            End::Answer { status: 429, .. } | End::Answer { grpc: Some(RESOURCE_EXHAUSTED), .. }
+        )
+    }
+
+    /// Whether the peer said that it has too much to do: the same, or 503 or UNAVAILABLE in gRPC.
+    #[must_use]
+    pub const fn is_overload(&self) -> bool {
+        self.is_throttled()
+            || matches!(
+                self.end,
+                End::Answer { status: 503, .. } | End::Answer { grpc: Some(UNAVAILABLE), .. }
+            )
     }
 }

@@ -50,10 +50,16 @@ impl Default for Settings {
 /// `None` = it said nothing. The result is `None` when nothing limits the request.
 #[must_use]
 pub fn deadline(s: &Settings, start: Instant, caller: Option<Duration>) -> Option<Instant> {
-    let inherited = caller.map(|left| left.saturating_sub(s.deadline_offset.get()));
-    // A caller's time that an instant cannot hold is no limit.
-    let inherited = inherited.and_then(|left| start.checked_add(left));
-    earlier(s.total.and_then(|total| start.checked_add(total.get())), inherited)
+    let total = s.total.and_then(|total| start.checked_add(total.get()));
+    earlier(total, inherited(s, start, caller))
+}
+
+/// When the caller's time is over, less the offset; `None` when it said nothing, or more than an
+/// instant can hold.
+#[must_use]
+pub fn inherited(s: &Settings, start: Instant, caller: Option<Duration>) -> Option<Instant> {
+    let left = caller?.saturating_sub(s.deadline_offset.get());
+    start.checked_add(left)
 }
 
 /// How long one attempt may take to its answer's head: `per_try`, else an equal part of the total

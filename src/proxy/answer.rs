@@ -1,9 +1,10 @@
 //! Every answer that the proxy itself makes.
 //!
 //! Over HTTP it is an RFC 9457 problem; a gRPC request gets its status in a trailers-only answer
-//! instead, since its client cannot read anything else. Both name the reason in
-//! `x-outrigger-reason`.
+//! instead, since its client cannot read anything else, and one of gRPC-Web the same. All name the
+//! reason in `x-outrigger-reason`.
 
+mod details;
 pub mod keyed;
 
 use std::fmt::Write as _;
@@ -17,11 +18,13 @@ use http::header::{
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use self::details::Details;
 use crate::policy::idempotency::problem::Code;
-use crate::proxy::headers::is_grpc;
 use crate::proxy::headers::names::{
-    GRPC_MESSAGE, GRPC_PUSHBACK_MS, GRPC_STATUS, RATE_LIMIT, RATE_LIMIT_POLICY, REASON, SHED,
+    GRPC_MESSAGE, GRPC_PUSHBACK_MS, GRPC_STATUS, GRPC_STATUS_DETAILS, RATE_LIMIT,
+    RATE_LIMIT_POLICY, REASON, SHED,
 };
+use crate::snapshot::grpc::Wire;
 use crate::telemetry::reason::Reason;
 
 /// The shortest wait that a client is asked for: `Retry-After` knows whole seconds only.
@@ -41,13 +44,28 @@ pub enum AnswerKind {
     Http,
     /// gRPC.
     Grpc,
+    /// gRPC-Web, whose clients take the status from the head of an answer without a body.
+    Web,
 }
 
 impl AnswerKind {
     /// The kind of a request by its fields.
     #[must_use]
     pub fn of(request: &HeaderMap) -> Self {
-        if is_grpc(request) { Self::Grpc } else { Self::Http }
+        match Wire::of_message(request) {
+            Some(Wire::Own) => Self::Grpc,
+            Some(Wire::Web | Wire::WebText) => Self::Web,
+            None => Self::Http,
+        }
+    }
+
+    /// The type of the content of an answer that is a status alone.
+    const fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Http => "application/problem+json",
+            Self::Grpc => "application/grpc",
+            Self::Web => "application/grpc-web+proto",
+        })
     }
 }
 
@@ -111,13 +129,13 @@ pub fn local(
 ) -> Response<Bytes> {
     let mut answer = match kind {
         AnswerKind::Http => problem(reason, detail),
-        AnswerKind::Grpc => trailers_only(reason, detail),
+        AnswerKind::Grpc | AnswerKind::Web => trailers_only(reason, kind, detail, random),
     };
     let headers = answer.headers_mut();
     headers.insert(REASON.clone(), HeaderValue::from_static(reason.as_str()));
     if is_refusal(reason) {
         headers.insert(SHED.clone(), HeaderValue::from_static("1"));
-        ask_to_wait(headers, kind, detail.retry_after.unwrap_or(WAIT_MIN), random);
+        ask_to_wait(headers, kind, waited(detail), random);
     }
     if let Some(limit) = &detail.rate_limit {
         let RateLimitFields { quota, window, remaining, reset } = limit;
@@ -173,13 +191,20 @@ pub const fn is_refusal(reason: Reason) -> bool {
     )
 }
 
+/// The wait that a client is asked for before it is spread.
+fn waited(detail: &Detail<'_>) -> Duration {
+    detail.retry_after.unwrap_or(WAIT_MIN).clamp(WAIT_MIN, WAIT_MAX)
+}
+
 /// The wait that a client is asked for, as `Retry-After` has it or gRPC's push-back.
 pub(super) fn ask_to_wait(headers: &mut HeaderMap, kind: AnswerKind, wait: Duration, random: f64) {
     let wait = wait.clamp(WAIT_MIN, WAIT_MAX);
     let (name, value) = match kind {
         AnswerKind::Http => (RETRY_AFTER, spread_seconds(wait, random)),
         // What `Retry-After` is to HTTP clients, this is to gRPC's.
-        AnswerKind::Grpc => (GRPC_PUSHBACK_MS.clone(), spread_millis(wait, random)),
+        AnswerKind::Grpc | AnswerKind::Web => {
+            (GRPC_PUSHBACK_MS.clone(), spread_millis(wait, random))
+        }
     };
     headers.insert(name, HeaderValue::from(value));
 }
@@ -208,16 +233,27 @@ fn problem(reason: Reason, detail: &Detail<'_>) -> Response<Bytes> {
 
 /// A gRPC answer of one header block: status 200, and the call's status where its trailers would
 /// be.
-fn trailers_only(reason: Reason, detail: &Detail<'_>) -> Response<Bytes> {
+fn trailers_only(
+    reason: Reason,
+    kind: AnswerKind,
+    detail: &Detail<'_>,
+    random: f64,
+) -> Response<Bytes> {
     let mut message = reason.title().to_owned();
     if let Some(detail) = detail.detail {
         let _ = write!(message, ": {detail}");
     }
     let mut answer = Response::new(Bytes::new());
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS.clone(), HeaderValue::from(grpc_code(reason)));
+    let code = grpc_code(reason);
+    headers.insert(CONTENT_TYPE, kind.content_type());
+    headers.insert(GRPC_STATUS.clone(), HeaderValue::from(code));
     insert(headers, &GRPC_MESSAGE, &percent_encode(&message));
+    let wait = is_refusal(reason).then(|| spread_millis(waited(detail), random));
+    let known = [("route", detail.route), ("upstream", detail.upstream)];
+    let reason = reason.as_str();
+    let details = Details { code, message: &message, reason, known: &known, wait };
+    insert(headers, &GRPC_STATUS_DETAILS, &details.encode());
     answer
 }
 
@@ -277,7 +313,7 @@ pub const fn grpc_code(reason: Reason) -> u16 {
 
 /// Encodes a gRPC status message: every byte of its UTF-8 but visible ASCII, space included and `%`
 /// excepted, is written as `%XX`.
-pub(super) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
         match b {

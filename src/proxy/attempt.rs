@@ -13,6 +13,7 @@ use super::body::{AnswerBody, RequestBody};
 use super::context::Context;
 use super::egress;
 use super::error::Refusal;
+use super::grpc::{self, Late, Look, Open};
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
 use super::outbound::Outbound;
@@ -31,7 +32,7 @@ use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Endpoint, InFlight};
-use crate::upstream::error::Cause;
+use crate::upstream::error::{Cause, Error};
 use crate::upstream::message::OwnFields;
 use crate::upstream::pool::Lease;
 
@@ -58,6 +59,8 @@ pub struct Answer {
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
     pub in_flight: InFlight,
+    /// What is learned when a call's status has come, if that is still to come.
+    pub late: Option<Box<Late>>,
 }
 
 /// The most that is read of an answer that nobody wants, to keep its connection.
@@ -69,8 +72,8 @@ impl Answer {
     /// Lets go of an answer that another one has taken the place of. A short one is read to its end
     /// aside, so that its connection can be used again.
     pub fn discard(self) {
-        let Self { response, lease, in_flight } = self;
-        drop(in_flight);
+        let Self { response, lease, in_flight, late } = self;
+        drop((in_flight, late));
         let mut body = response.into_body();
         if body.is_end_stream() {
             return lease.finish(body);
@@ -142,6 +145,7 @@ pub struct Prepared<'a> {
     own: OwnFields,
     connect_by: Instant,
     end: Option<Instant>,
+    look: Look,
 }
 
 impl Prepared<'_> {
@@ -203,7 +207,8 @@ pub fn prepare<'a>(
     let connect_by = timeout::connect_deadline(timeouts, began, end);
     let in_flight = Some(endpoint.enter());
     let underway = Underway { upstream, in_flight, pass: Some(pass), began };
-    Ok(Prepared { underway, endpoint, own, connect_by, end })
+    let look = Look::of(ctx, way);
+    Ok(Prepared { underway, endpoint, own, connect_by, end, look })
 }
 
 /// Sends it, and waits for the head of the answer.
@@ -213,12 +218,21 @@ pub async fn send(
     prepared: &Prepared<'_>,
     outbound: &Outbound,
 ) -> Ended {
-    let Prepared { underway, endpoint, own, connect_by, end } = prepared;
+    let Prepared { underway, endpoint, own, connect_by, end, look } = prepared;
     let by = end.unwrap_or(*connect_by + NEVER);
     let (pools, message) = (&worker.pools, outbound.message(own));
     let sending = pin!(pools.send(underway.upstream, endpoint, message, *connect_by));
     match worker.timers.until(by, sending).await {
-        Ok(Ok((response, lease))) => Ended::Answered(response, lease),
+        Ok(Ok((mut response, lease))) => {
+            let broken = match *look {
+                Look::Never => None,
+                look => Box::pin(grpc::peek(&mut response, look, outbound, by)).await,
+            };
+            match broken {
+                Some(cause) => Ended::Failed(Error::broken_off(cause)),
+                None => Ended::Answered(response, lease),
+            }
+        }
         Ok(Err(error)) => Ended::Failed(error),
         Err(_) => Ended::TimedOut { deadline: *end == deadline },
     }
@@ -236,15 +250,26 @@ pub fn conclude(
     ended: Ended,
 ) -> Result<Tried, Box<Refusal>> {
     let Way { route, target, outbound } = *way;
-    let Prepared { mut underway, endpoint, .. } = prepared;
+    let Prepared { mut underway, endpoint, look, .. } = prepared;
     let now = clock::now();
     let in_flight = underway.in_flight.take();
     let pass = underway.pass.take();
-    let tried = classify(ctx, ended, in_flight, (underway.began, now), outbound);
-    if let (Some(place), Some(sample)) = (limit, sample(&tried)) {
+    let began = underway.began;
+    let mut tried = classify(ctx, ended, in_flight, (began, now), outbound);
+    let sample = if tried.ours.is_none() { sample(&tried.tried.outcome) } else { None };
+    if let (Some(place), Some(sample)) = (limit.as_mut(), sample) {
         place.learn(Lesson { route: target.baseline, sample, at: now });
     }
-    egress::learn(route, target, &tried.tried, underway.began);
+    egress::learn(route, target, &tried.tried, began);
+    if look != Look::Never
+        && let Tried { outcome, answer: Ok(answer), trial, .. } = &mut tried.tried
+        && grpc::is_open(&answer.response)
+    {
+        *trial = pass.as_ref().is_some_and(Pass::is_trial);
+        let open = Open { way, endpoint: &endpoint, pass, place: limit.as_ref(), began };
+        Late::begin(ctx, open, outcome, answer);
+        return Ok(tried.tried);
+    }
     let breaker = &route.settings.circuit_breaker;
     settle(&target.upstream, &endpoint, breaker, pass, tried, now)
 }
@@ -317,14 +342,15 @@ fn classify(
         (Ended::Answered(response, lease), Some(in_flight)) => {
             let headers = response.headers();
             let status = response.status().as_u16();
-            let grpc = if ctx.grpc { hint::grpc_status(headers) } else { None };
+            let grpc = if ctx.grpc { grpc::status(&response) } else { None };
             let end = End::Answer { status, grpc };
             let mut outcome = outcome(end, false);
             if status >= 400 || grpc.is_some_and(|code| code != 0) {
-                outcome.hint = hint::retry_hint(headers, clock::wall_now());
-                outcome.peer_shed = hint::peer_shed(headers);
+                let last = response.body().peeked_trailers().unwrap_or(headers);
+                outcome.hint = hint::retry_hint(last, clock::wall_now());
+                outcome.peer_shed = hint::peer_shed(headers) || hint::peer_shed(last);
             }
-            let answer = Ok(Answer { response, lease, in_flight });
+            let answer = Ok(Answer { response, lease, in_flight, late: None });
             Classified { tried: Tried { outcome, at, trial: false, answer }, ours: None }
         }
         (Ended::Failed(error), _) => {
@@ -355,16 +381,16 @@ fn classify(
 /// What the upstream's limit learns from an attempt. Only answers say how long work takes, and an
 /// answer of failure may be quicker than any work. What we, or the proxy of a peer, refused says
 /// nothing of the upstream.
-fn sample(classified: &Classified) -> Option<Sample> {
-    let Outcome { end, latency, peer_shed, .. } = classified.tried.outcome;
-    if classified.ours.is_some() || peer_shed {
+#[must_use]
+pub fn sample(outcome: &Outcome) -> Option<Sample> {
+    let Outcome { end, latency, peer_shed, .. } = *outcome;
+    if peer_shed {
         return None;
     }
     match end {
-        // gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE.
-        End::Answer { status: 429 | 503, .. } | End::Answer { grpc: Some(8 | 14), .. } => {
-            Some(Sample::Dropped)
-        }
+        End::Answer { status: 429 | 503, .. } => Some(Sample::Dropped),
+        End::Answer { grpc: Some(code), .. } if grpc::is_overload(code) => Some(Sample::Dropped),
+        End::Answer { grpc: Some(code), .. } if grpc::is_failure(code) => None,
         End::Answer { status, .. } if status < 500 => Some(Sample::Answered(latency)),
         End::PerTryTimeout | End::DeadlineExceeded => Some(Sample::Dropped),
         _ => None,
@@ -401,31 +427,31 @@ fn settle(
 
 /// Whether the endpoint is at fault: it did not answer, or answered with a server error or
 /// overload.
-fn endpoint_failure(outcome: &Outcome) -> bool {
+#[must_use]
+pub fn endpoint_failure(outcome: &Outcome) -> bool {
     match outcome.end {
         End::Answer { .. } if outcome.peer_shed => false,
         End::Answer { status, grpc } => {
             (status >= 500 && status != StatusCode::NOT_IMPLEMENTED.as_u16())
                 || status == 429
-                || grpc.is_some_and(grpc_failure)
+                || grpc.is_some_and(grpc::is_failure)
         }
         _ => true,
     }
 }
 
-/// The gRPC statuses that blame the server: UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED,
-/// INTERNAL, UNAVAILABLE and DATA_LOSS.
-const fn grpc_failure(code: u16) -> bool {
-    matches!(code, 2 | 4 | 8 | 13 | 14 | 15)
-}
-
 /// What the circuit makes of an attempt. One without an answer counts as the status that we would
 /// answer in its place, so that `5xx` covers an upstream that is gone. What a peer's proxy has shed
 /// is none: an open circuit would take the rest of its goodput as well.
-fn verdict(settings: &BreakerSettings, outcome: &Outcome, headers: Option<&HeaderMap>) -> Verdict {
+#[must_use]
+pub fn verdict(
+    settings: &BreakerSettings,
+    outcome: &Outcome,
+    headers: Option<&HeaderMap>,
+) -> Verdict {
     let has_header = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
     let server_error = match outcome.end {
-        End::Answer { grpc, .. } => grpc.is_some_and(grpc_failure),
+        End::Answer { grpc, .. } => grpc.is_some_and(grpc::is_failure),
         _ => true,
     };
     let counts = |condition: &Condition| {

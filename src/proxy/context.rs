@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
-use super::admission;
+use super::answer::AnswerKind;
 use super::headers::names::{PRIORITY, REQUEST_ID};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{attempt, deadline, framing};
@@ -14,16 +14,18 @@ use super::idempotency::Keyed;
 use super::peer::Peer;
 use super::site::Site;
 use super::worker::Worker;
+use super::{admission, grpc};
 use crate::clock;
 use crate::config::telemetry::Format;
 use crate::policy::idempotency::response::Status;
 use crate::policy::load_balancing::hash;
 use crate::policy::retry::Suppressed;
 use crate::policy::shedding::{Lot, Standing};
+use crate::policy::timeout;
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
 use crate::telemetry::access_log::{self, Access};
-use crate::telemetry::metrics::Would;
+use crate::telemetry::metrics::{Call, Would};
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
 
@@ -38,6 +40,8 @@ pub struct Context {
     pub start: Instant,
     /// When all must be over.
     pub deadline: Option<Instant>,
+    /// When the caller of a gRPC call gives up, by its own word: that ends a stream, too.
+    pub call_ends: Option<Instant>,
     /// Its route, once found.
     pub route: Option<Arc<Route>>,
     /// The listener's settings that it came under.
@@ -82,7 +86,7 @@ pub struct Context {
     pub switching: bool,
     /// When it became one: the tunnel's life is no latency.
     pub tunnel_since: Option<Instant>,
-    /// The gRPC status that was answered, where the head told it.
+    /// The gRPC status that was answered, once it is known.
     pub grpc_status: Option<u16>,
     /// The identifier that the request carried.
     pub request_id: Option<HeaderValue>,
@@ -114,6 +118,7 @@ impl Context {
             peer: Rc::clone(peer),
             start,
             deadline: None,
+            call_ends: None,
             route: None,
             site: None,
             method: request.method().clone(),
@@ -152,8 +157,11 @@ impl Context {
     pub fn enter(&mut self, route: Arc<Route>, site: Arc<Site>, headers: &HeaderMap) {
         let told = self.seen.fields.any(Fields::DEADLINE);
         let caller = if told { deadline::read_deadline(headers) } else { None };
-        self.deadline =
-            crate::policy::timeout::deadline(&route.settings.timeouts, self.start, caller);
+        let timeouts = &route.settings.timeouts;
+        self.deadline = timeout::deadline(timeouts, self.start, caller);
+        if self.grpc {
+            self.call_ends = timeout::inherited(timeouts, self.start, caller);
+        }
         if self.seen.fields.any(Fields::ATTEMPTS) {
             self.inbound_attempts = attempt::read_attempts(headers);
         }
@@ -174,6 +182,7 @@ impl Context {
             peer: Rc::clone(&self.peer),
             start: self.start,
             deadline: self.deadline,
+            call_ends: self.call_ends,
             route: self.route.clone(),
             site: self.site.clone(),
             method: self.method.clone(),
@@ -213,6 +222,17 @@ impl Context {
         self.said = HeaderValue::from_str(&status.to_string())
             .ok()
             .map(|value| (keys.status_header.clone(), value));
+    }
+
+    /// The language in which it wants the answers that are made here.
+    pub const fn answers(&self) -> AnswerKind {
+        if self.seen.fields.any(Fields::GRPC) {
+            AnswerKind::Grpc
+        } else if self.seen.fields.any(Fields::GRPC_WEB) {
+            AnswerKind::Web
+        } else {
+            AnswerKind::Http
+        }
     }
 
     /// Takes over what became known aside.
@@ -269,6 +289,9 @@ impl Context {
                 route.metrics.in_flight.dec();
                 let answered = self.tunnel_since.unwrap_or(now);
                 route.metrics.ended(self.status, answered.saturating_duration_since(self.start));
+                if self.grpc {
+                    self.count_call(route, reason, duration);
+                }
                 if let Some(reason) = reason {
                     route.metrics.reason(reason);
                 }
@@ -289,8 +312,14 @@ impl Context {
         }
     }
 
+    fn count_call(&self, route: &Route, reason: Option<Reason>, duration: Duration) {
+        let code = grpc::ended(self, reason);
+        let answered = reason.is_none() && self.grpc_status.is_some();
+        route.metrics.calls.ended(&Call { path: self.uri.path(), code, answered, duration });
+    }
+
     #[cold]
-    fn log(&self, format: Format, reason: Option<Reason>, duration: std::time::Duration) {
+    fn log(&self, format: Format, reason: Option<Reason>, duration: Duration) {
         let request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
         let access = Access {
             time: clock::wall_now(),

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+
 use super::attempt::Tried;
 use super::context::Context;
 use super::error::Refusal;
@@ -11,16 +13,13 @@ use super::headers::quota;
 use crate::clock;
 use crate::policy::Mode;
 use crate::policy::learned_rate;
-use crate::policy::outcome::{End, Hint, Outcome};
+use crate::policy::outcome::{Hint, Outcome};
 use crate::policy::rate_limit::Settings;
 use crate::snapshot::learning::{Asked, Learning, Place};
 use crate::snapshot::limit::Reserved;
 use crate::snapshot::route::{Route, Target};
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
-
-/// RESOURCE_EXHAUSTED, as gRPC spells 429.
-const GRPC_EXHAUSTED: u16 = 8;
 
 /// A turn under a rate limit that a request waits for. It is given back when this is dropped.
 pub enum Turn {
@@ -96,19 +95,41 @@ pub fn again(
 
 /// Teaches the learned rate how an attempt ended that began at this time.
 pub fn learn(route: &Route, target: &Target, tried: &Tried, began: Instant) {
-    let Some((learning, settings)) = limit(route, target) else { return };
     // What brought no answer says nothing about a limit.
     let Ok(answer) = &tried.answer else { return };
+    teach(route, target, (&tried.outcome, answer.response.headers()), (began, tried.at));
+}
+
+/// Teaches it that the trailers of an answer, whose head was good, say that there are too many
+/// requests. The times are those of the attempt's beginning and of its answer's end.
+pub fn learn_late(
+    route: &Route,
+    target: &Target,
+    (outcome, trailers): (&Outcome, &HeaderMap),
+    times: (Instant, Instant),
+) {
+    if throttled(outcome) {
+        teach(route, target, (outcome, trailers), times);
+    }
+}
+
+fn teach(
+    route: &Route,
+    target: &Target,
+    (outcome, fields): (&Outcome, &HeaderMap),
+    (began, at): (Instant, Instant),
+) {
+    let Some((learning, settings)) = limit(route, target) else { return };
     let end = learned_rate::End {
         began,
-        throttled: throttled(&tried.outcome),
-        retry_after: match tried.outcome.hint {
+        throttled: throttled(outcome),
+        retry_after: match outcome.hint {
             Some(Hint::Wait(wait)) => Some(wait),
             Some(Hint::Stop) | None => None,
         },
-        advice: quota::advice(answer.response.headers()),
+        advice: quota::advice(fields),
     };
-    learning.ended(settings, &end, tried.at);
+    learning.ended(settings, &end, at);
 }
 
 /// The learned rate, where it is this upstream's. One that only the fallback chain leads to is
@@ -121,11 +142,8 @@ fn limit<'a>(route: &'a Route, target: &Target) -> Option<(&'a Arc<Learning>, &'
 /// Whether an answer says that there are too many requests: 429 by whomever, 503 where it says how
 /// long to stay away, or the like of 429 in gRPC.
 fn throttled(outcome: &Outcome) -> bool {
-    match outcome.end {
-        End::Answer { status: 429, .. } | End::Answer { grpc: Some(GRPC_EXHAUSTED), .. } => true,
-        End::Answer { status: 503, .. } => matches!(outcome.hint, Some(Hint::Wait(_))),
-        _ => false,
-    }
+    outcome.is_throttled()
+        || (outcome.status() == Some(503) && matches!(outcome.hint, Some(Hint::Wait(_))))
 }
 
 /// What is left of the request's time.

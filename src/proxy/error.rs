@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response};
 
-use super::answer::{self, AnswerKind, Detail, RateLimitFields};
+use super::answer::{self, Detail, RateLimitFields};
 use super::body::Body;
 use super::context::Context;
 use super::headers::names::TRIED;
@@ -79,7 +79,7 @@ impl Refusal {
                 ),
             head: ctx.method == http::Method::HEAD,
         };
-        let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
+        let kind = ctx.answers();
         let mut answer = answer::local(self.reason, kind, &detail, fastrand::f64());
         if ctx.suppressed.is_some_and(Suppressed::is_final) {
             answer.headers_mut().insert(TRIED.clone(), HeaderValue::from_static("1"));
@@ -88,6 +88,9 @@ impl Refusal {
             answer.headers_mut().insert(name, value);
         }
         ctx.status = Some(self.reason.status());
+        if ctx.grpc {
+            ctx.grpc_status = Some(answer::grpc_code(self.reason));
+        }
         let (head, bytes) = answer.into_parts();
         Response::from_parts(head, Body::Local(Some(bytes), ctx))
     }

@@ -14,6 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
+use super::answer::AnswerKind;
 use super::attempt::Answer;
 use super::body::Body;
 use super::cache;
@@ -120,7 +121,7 @@ pub(super) async fn answer(
                 ctx.target = Some(main);
             }
             // A gRPC client cannot read it.
-            Does::Respond(fixed) if !ctx.grpc => {
+            Does::Respond(fixed) if ctx.answers() == AnswerKind::Http => {
                 let mut response = from_fixed(&ctx, &route, fixed);
                 response.headers_mut().insert(FALLBACK.clone(), link.name.clone());
                 taken(&mut ctx, place, FallbackLink::Respond, made);

@@ -19,19 +19,14 @@ pub mod trust;
 pub mod upgrade;
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+
+use crate::snapshot::grpc::Wire;
 
 /// True when a message's `content-type` says that it is gRPC: `application/grpc`, alone or with a
 /// message format (`+proto`) or parameter. gRPC-Web is not gRPC: its status travels in the body.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc_type(value.as_bytes()))
-}
-
-fn is_grpc_type(value: &[u8]) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let Some((start, rest)) = value.split_at_checked(GRPC.len()) else { return false };
-    matches!(rest.first(), None | Some(b'+' | b';' | b' ')) && start.eq_ignore_ascii_case(GRPC)
+    Wire::of_message(headers) == Some(Wire::Own)
 }
 
 #[cfg(test)]

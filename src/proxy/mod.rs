@@ -12,6 +12,7 @@ pub mod context;
 pub mod egress;
 pub mod error;
 pub mod fallback;
+pub mod grpc;
 pub mod headers;
 pub mod hedge;
 pub mod idempotency;

@@ -163,6 +163,11 @@ impl Outbound {
         self.source.as_ref().is_none_or(RequestSource::replayable)
     }
 
+    /// Whether the client's body was read to its end, if there is one.
+    pub fn is_sent(&self) -> bool {
+        self.source.as_ref().is_none_or(RequestSource::ended)
+    }
+
     /// Whether there is no body, so that two attempts can send it at once.
     pub fn is_bodiless(&self) -> bool {
         self.source.is_none()

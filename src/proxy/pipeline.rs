@@ -20,6 +20,7 @@ use super::context::Context;
 use super::egress::{self, Turn};
 use super::error::Refusal;
 use super::fallback::{self, Made};
+use super::grpc;
 use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
 use super::headers::{framing, hint, hop, trust, upgrade};
@@ -382,7 +383,11 @@ fn prepare(
     let whole = idempotency::covers(ctx, route).map_or(0, |keys| keys.body_bytes());
     let replay_bytes = replay_bytes.max(whole);
     let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
-    let bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
+    let mut bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
+    if ctx.grpc {
+        // The client of a stream may have nothing to say until it hears something.
+        bounds.timeout = bounds.timeout.max(*route.settings.timeouts.idle);
+    }
     let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
     hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
     if let Some(offer) = offer {
@@ -428,13 +433,13 @@ pub(super) fn reply(
     if tunnel::opened(&ctx, answer.response.status()) {
         return tunnel::open(ctx, *journey, answer, bulkhead);
     }
-    let Answer { mut response, lease, in_flight } = answer;
+    let Answer { mut response, lease, in_flight, late } = answer;
     let Journey { route, outbound, leader, .. } = *journey;
     ctx.status = Some(response.status().as_u16());
-    ctx.grpc_status = if ctx.grpc { hint::grpc_status(response.headers()) } else { None };
+    ctx.grpc_status = if ctx.grpc { grpc::status(&response) } else { None };
     let fields = Seen::of(response.headers()).fields;
     // An answer that goes on by design (server-sent events, gRPC) is not cut off by the total time:
-    // only the idle timeout ends it.
+    // only the idle timeout ends it, and the time that the caller of gRPC gives.
     let streams = ctx.grpc || fields.any(Fields::EVENTS);
     let version = response.version();
     *response.version_mut() = Version::HTTP_11;
@@ -452,18 +457,24 @@ pub(super) fn reply(
     if ctx.suppressed.is_some_and(Suppressed::is_final) {
         response.headers_mut().insert(TRIED.clone(), http::HeaderValue::from_static("1"));
     }
+    let source = outbound.into_source();
+    if let Some(source) = source.as_ref().filter(|_| ctx.grpc) {
+        source.allow_pauses();
+    }
     let exchange = Box::new(Exchange {
         lease,
         in_flight,
+        late,
         bulkhead,
         before: VecDeque::new(),
-        deadline: ctx.deadline.filter(|_| !streams),
+        deadline: if streams { ctx.call_ends } else { ctx.deadline },
         idle: *route.settings.timeouts.idle,
         timer: None,
         waiting: None,
         ctx,
         recording,
-        source: outbound.into_source(),
+        source,
+        heard: 0,
     });
     response.map(|incoming| Body::upstream(incoming, exchange))
 }

@@ -10,11 +10,12 @@
 //!    then none. Among templates and among open paths: more segments before the end, then more
 //!    literal segments, then the literal that stands further left; an open template goes before the
 //!    prefix of the same shape, since it matches less. Regular expressions are equal to each other.
-//! 3. **Methods** given, before not given.
-//! 4. More **header** conditions.
-//! 5. More **query** conditions.
-//! 6. **Listeners** given, before not given.
-//! 7. The order in the file.
+//! 3. **gRPC** given, before not given.
+//! 4. **Methods** given, before not given.
+//! 5. More **header** conditions.
+//! 6. More **query** conditions.
+//! 7. **Listeners** given, before not given.
+//! 8. The order in the file.
 //!
 //! A route whose host is the best one but whose other conditions fail does not hide the routes of
 //! less specific hosts: they are tried next.
@@ -33,6 +34,8 @@
 //!   must match the whole path.
 //! - **Methods**: given or not, CONNECT matches only where it is named: it opens a tunnel. Its path
 //!   is empty, so that of the paths only `/` as a prefix matches it.
+//! - **gRPC**: the path is `/service/method`, exact where both are given, else a template of these
+//!   two segments; and it is a POST whose content is that of gRPC or gRPC-Web.
 //! - **Headers**: a field that came several times holds if one of its values does. Regular
 //!   expressions match whole values.
 //! - **Query**: names and values are compared after percent-decoding, `+` being a space; a name

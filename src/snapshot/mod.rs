@@ -8,6 +8,7 @@ pub mod cache;
 pub mod circuit;
 pub mod fallback;
 pub mod flights;
+pub mod grpc;
 pub mod hedging;
 pub mod host;
 pub mod importance;

@@ -11,6 +11,7 @@
 //! first event, and so does a histogram: 10 000 idle routes are then eight lines each. Everything
 //! else is there from the start, at zero.
 
+mod calls;
 mod cell;
 mod children;
 mod fallback;
@@ -35,6 +36,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricType;
 
+pub use calls::{Call, CallMetrics, METHODS_MAX};
 pub use cell::{Counter, Elapsed, Level, Measure};
 use children::Emit;
 pub use children::{

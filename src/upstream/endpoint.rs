@@ -62,6 +62,29 @@ impl State {
         self.returned = Some(now);
         self.latency = PeakEwma::default();
     }
+
+    /// Takes in whether an attempt was a failure. True when the thresholds of ejection are crossed.
+    fn judge(
+        &mut self,
+        settings: &Settings,
+        outcome: &Outcome,
+        failure: bool,
+        (began, now): (Instant, Instant),
+    ) -> bool {
+        if failure {
+            let hint = match outcome.hint {
+                Some(Hint::Wait(wait)) if outcome.is_overload() => Some(wait),
+                _ => None,
+            };
+            let settings = &settings.load_balancing;
+            self.latency.observe_failure(settings, outcome.latency, hint, now);
+        }
+        // An overloaded peer that shed the request is slow, not broken.
+        let hard = failure && !outcome.is_throttled();
+        // What began before an ejection says nothing of the time after it.
+        self.ejection.counts(began)
+            && self.ejection.record(&settings.ejection, hard, now) == Verdict::Eject
+    }
 }
 
 /// An attempt in flight to an endpoint; counted for as long as this lives.
@@ -215,26 +238,32 @@ impl Endpoint {
     ) -> bool {
         let began = now.checked_sub(outcome.latency).unwrap_or(now);
         let mut state = self.state.lock();
-        if failure {
-            let hint = match outcome.hint {
-                Some(Hint::Wait(wait)) if matches!(outcome.status(), Some(429 | 503)) => Some(wait),
-                _ => None,
-            };
-            let settings = &settings.load_balancing;
-            state.latency.observe_failure(settings, outcome.latency, hint, now);
-        } else {
+        if !failure {
             state.latency.observe(outcome.latency, now);
         }
-        // An overloaded peer that shed the request is slow, not broken.
-        let hard = failure && outcome.status() != Some(429);
-        // What began before an ejection says nothing of the time after it.
-        state.ejection.counts(began)
-            && state.ejection.record(&settings.ejection, hard, now) == Verdict::Eject
+        state.judge(settings, outcome, failure, (began, now))
+    }
+
+    /// Learns how an attempt ended that began then, and whose latency is known already unless it
+    /// failed. True when the thresholds of ejection are crossed.
+    pub fn learn_end(
+        &self,
+        settings: &Settings,
+        outcome: &Outcome,
+        failure: bool,
+        times: (Instant, Instant),
+    ) -> bool {
+        self.state.lock().judge(settings, outcome, failure, times)
     }
 
     /// Learns the latency so far of an attempt that was given up.
     pub fn learn_abandoned(&self, elapsed: Duration, now: Instant) {
-        self.state.lock().latency.observe(elapsed, now);
+        self.learn_latency(elapsed, now);
+    }
+
+    /// Learns how long an attempt took to the head of its answer.
+    pub fn learn_latency(&self, latency: Duration, now: Instant) {
+        self.state.lock().latency.observe(latency, now);
     }
 
     /// Takes it out of the choice, when the policy is enforced; returns for how long. Observed, it

@@ -19,6 +19,14 @@ pub struct Error {
     pub cause: Cause,
 }
 
+impl Error {
+    /// An answer broke off right behind its head, so that there is none.
+    #[must_use]
+    pub const fn broken_off(cause: Cause) -> Self {
+        Self { end: End::Reset, unsent: false, local_limit: false, cause }
+    }
+}
+
 /// What the operating system or the protocol said.
 #[derive(Debug)]
 pub enum Cause {
@@ -50,3 +58,20 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+impl Cause {
+    /// The code with which the peer reset its stream (RFC 9113, 7), if that is what broke it.
+    #[must_use]
+    pub fn reset(&self) -> Option<u32> {
+        let Self::Http(error) = self else { return None };
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            if let Some(error) = inner.downcast_ref::<h2::Error>() {
+                let by_peer = error.is_reset() && error.is_remote();
+                return error.reason().filter(|_| by_peer).map(u32::from);
+            }
+            source = inner.source();
+        }
+        None
+    }
+}

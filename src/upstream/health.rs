@@ -1,6 +1,8 @@
-//! One active health check: one GET over a connection of its own.
+//! One active health check: one GET, or one call of gRPC, over a connection of its own.
 //!
 //! When checks are due and what their results mean is decided elsewhere.
+
+mod grpc;
 
 use std::time::Duration;
 
@@ -34,8 +36,9 @@ pub struct Speak<'a> {
 }
 
 impl Speak<'_> {
-    fn offer(&self) -> Offer {
+    fn offer(&self, settings: &Settings) -> Offer {
         match self.protocol {
+            _ if settings.grpc.is_some() => Offer::Http2,
             Protocol::Http1 => Offer::Http1,
             Protocol::Http2 => Offer::Http2,
             Protocol::Auto => Offer::Either,
@@ -44,11 +47,11 @@ impl Speak<'_> {
 }
 
 /// Asks an endpoint for its health once, over a new connection that is closed afterwards. `host` is
-/// the authority that the request names, such as `payments.internal:8080`. Only the head of the
-/// answer is read.
+/// the authority that the request names, such as `payments.internal:8080`. Of the answer to a GET
+/// only the head is read.
 ///
 /// # Errors
-/// When no answer with an expected status came within `settings.timeout`; what happened.
+/// When no answer that is good by the settings came within `settings.timeout`; what happened.
 pub async fn check(
     address: &EndpointAddress,
     settings: &Settings,
@@ -58,27 +61,43 @@ pub async fn check(
     let tls = speak.tls.is_some();
     // Made before anything is connected to, so that what cannot be asked is said at once.
     let wants_http2 = speak.protocol == Protocol::Http2;
+    let call = match &settings.grpc {
+        Some(settings) => Some(grpc::request(&settings.service, host, tls)?),
+        None => None,
+    };
     let expected = request(settings, host, wants_http2, tls)?;
     let timeout: Duration = settings.timeout.get();
     let answer = Box::pin(async {
-        let failed = |error| format!("cannot connect to {address}: {error}");
-        let stream = connect(address).await.map_err(failed)?;
-        let stream = match speak.tls {
-            Some(secure) => {
-                let shaken = secure.shake(stream, speak.offer()).await;
-                shaken.map_err(|cause| cause.to_string())?
-            }
-            None => stream,
-        };
-        if stream.chose_http2() && !wants_http2 {
-            return ask(stream, request(settings, host, true, tls)?, true).await;
+        let stream = open(address, settings, speak).await?;
+        if let Some(call) = call {
+            return grpc::ask(stream, call).await;
         }
-        ask(stream, expected, wants_http2).await
+        let status = if stream.chose_http2() && !wants_http2 {
+            ask(stream, request(settings, host, true, tls)?, true).await
+        } else {
+            ask(stream, expected, wants_http2).await
+        };
+        judge(settings, status?)
     });
-    let Some(status) = clock::until(clock::now() + timeout, answer).await.ok() else {
-        return Err(format!("no answer within {}", settings.timeout));
-    };
-    let status = status?;
+    match clock::until(clock::now() + timeout, answer).await {
+        Ok(verdict) => verdict,
+        Err(_) => Err(format!("no answer within {}", settings.timeout)),
+    }
+}
+
+/// A connection of the check's own.
+async fn open(
+    address: &EndpointAddress,
+    settings: &Settings,
+    speak: Speak<'_>,
+) -> Result<Stream, String> {
+    let failed = |error| format!("cannot connect to {address}: {error}");
+    let stream = connect(address).await.map_err(failed)?;
+    let Some(secure) = speak.tls else { return Ok(stream) };
+    secure.shake(stream, speak.offer(settings)).await.map_err(|cause| cause.to_string())
+}
+
+fn judge(settings: &Settings, status: StatusCode) -> Result<(), String> {
     if (settings.expect.from..=settings.expect.to).contains(&status.as_u16()) {
         Ok(())
     } else {

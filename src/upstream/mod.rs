@@ -154,13 +154,29 @@ impl Upstream {
 
     /// Lets the endpoint learn from an attempt, and ejects it when that is due and allowed.
     pub fn learn(&self, endpoint: &Arc<Endpoint>, outcome: &Outcome, failure: bool, now: Instant) {
-        let crossed = endpoint.learn(&self.settings, outcome, failure, now);
-        if crossed && self.settings.ejection.mode != Mode::Off {
+        if endpoint.learn(&self.settings, outcome, failure, now) {
             self.eject(endpoint, now);
         }
     }
 
+    /// Lets the endpoint learn how an answer ended whose head has taught its latency already, and
+    /// ejects it as [`Upstream::learn`] does. The times are the attempt's beginning and now.
+    pub fn learn_end(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        outcome: &Outcome,
+        failure: bool,
+        times: (Instant, Instant),
+    ) {
+        if endpoint.learn_end(&self.settings, outcome, failure, times) {
+            self.eject(endpoint, times.1);
+        }
+    }
+
     fn eject(&self, endpoint: &Arc<Endpoint>, now: Instant) {
+        if self.settings.ejection.mode == Mode::Off {
+            return;
+        }
         let set = self.state.endpoints.load();
         let out = set.endpoints.iter().filter(|other| !other.available(now)).count();
         if !ejection::may_eject(&self.settings.ejection, out, set.endpoints.len()) {

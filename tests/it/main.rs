@@ -24,6 +24,8 @@ mod egress;
 mod ejection;
 mod fallback;
 mod framing;
+mod grpc;
+mod grpc_clients;
 mod head_limits;
 mod hedge;
 mod idempotency;

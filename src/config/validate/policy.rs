@@ -1,6 +1,6 @@
 //! Rules of policies, wherever they stand.
 
-use super::super::pattern::{is_path, is_token};
+use super::super::pattern::{is_call_name, is_path, is_token};
 use super::{At, Check};
 use crate::policy::load_balancing::{HashOn, Policy};
 use crate::policy::queue::{Length, MAX_LENGTH};
@@ -261,6 +261,23 @@ pub(super) fn health_check(check: &mut Check<'_>, at: At<'_>, settings: &health_
     if !is_path(target) || settings.path.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#') {
         let message = format!("`{}` is not a path; it begins with `/`", settings.path);
         check.problem(&format_args!("{at}.path"), message);
+    }
+    if let Some(grpc) = &settings.grpc {
+        let written = check.written(&at.to_string());
+        for key in ["path", "expect"] {
+            if written.iter().any(|given| given == key) {
+                let message = "stands beside `grpc`, which asks in a way of its own";
+                check.problem(&format_args!("{at}.{key}"), message);
+            }
+        }
+        if !grpc.service.is_empty() && !is_call_name(&grpc.service) {
+            let message = format!(
+                "`{}` is not the name of a service; write it with its package, or \"\" for the \
+                 server as a whole",
+                grpc.service
+            );
+            check.problem(&format_args!("{at}.grpc.service"), message);
+        }
     }
     for (key, period) in [("interval", settings.interval), ("timeout", settings.timeout)] {
         if period < Period::from_millis(10) {

@@ -1,9 +1,9 @@
 //! Rules of routes.
 
 use super::super::pattern::{
-    self, Segment, compile_regex, is_field_value, is_path, is_token, references,
+    self, Segment, compile_regex, is_call_name, is_field_value, is_path, is_token, references,
 };
-use super::super::route::{HeaderOps, Match, Rewrite, Route, ValueMatch};
+use super::super::route::{Grpc, HeaderOps, Match, Rewrite, Route, ValueMatch};
 use super::super::suggest::nearest;
 use super::upstream::is_host;
 use super::{At, Check, Names, each, fallback, idempotency, policy, priority, tunnel};
@@ -196,6 +196,17 @@ fn paths(check: &mut Check<'_>, at: At<'_>, matches: &Match) {
     ];
     let mut given = forms.iter().filter_map(|(key, value)| value.as_ref().map(|text| (*key, text)));
     let first = given.next();
+    if let Some(grpc) = &matches.grpc {
+        call(check, &format_args!("{at}.grpc"), grpc);
+        if let Some((key, _)) = first {
+            let message = format!("stands beside `{key}`; a route has one of them");
+            check.problem(&format_args!("{at}.grpc"), message);
+        }
+        if !matches.methods.is_empty() && matches.methods.iter().all(|method| method != "POST") {
+            let message = "never matches beside `grpc`: every call is a POST";
+            check.problem(&format_args!("{at}.methods"), message);
+        }
+    }
     if let (Some((first, _)), Some((second, _))) = (first, given.next()) {
         let message = format!("stands beside `{first}`; a route has one of them");
         check.problem(&format_args!("{at}.{second}"), message);
@@ -214,6 +225,19 @@ fn paths(check: &mut Check<'_>, at: At<'_>, matches: &Match) {
         if let Some(why) = wrong {
             check.problem(&path, why);
         }
+    }
+}
+
+fn call(check: &mut Check<'_>, at: At<'_>, grpc: &Grpc) {
+    for (key, name) in [("service", &grpc.service), ("method", &grpc.method)] {
+        let Some(name) = name.as_ref().filter(|name| !is_call_name(name)) else { continue };
+        let path = format!("{at}.{key}");
+        let last = match key {
+            "service" => name.trim_matches('/').split('/').next(),
+            _ => name.rsplit(['/', '.']).next(),
+        };
+        let message = format!("`{name}` is not the name of a {key}; it has no slashes and blanks");
+        check.problem_like(&path, message, last.filter(|last| is_call_name(last)));
     }
 }
 

@@ -128,6 +128,44 @@ fn a_rewrite_uses_what_the_match_captures() {
 }
 
 #[test]
+fn calls_are_matched_by_the_names_of_services_and_methods() {
+    let with = |conditions: &str| file("", &format!("match: {{ {conditions} }}"));
+    for good in [
+        "grpc: { service: pay.v1.Payments, method: Charge }",
+        "grpc: { service: pay.v1.Payments }, methods: [GET, POST]",
+        "grpc: { method: Charge }, headers: { x-tenant: a }",
+        "grpc: {}",
+        "grpc: null",
+    ] {
+        assert!(problems(&with(good)).is_empty(), "{good}");
+    }
+    let whole = "grpc: { service: /pay.Payments/Charge }";
+    one(&with(whole), "match.grpc.service: `/pay.Payments/Charge` is not the name of a service");
+    one(&with(whole), "did you mean `pay.Payments`?");
+    one(&with("grpc: { method: pay.Payments/Charge }"), "did you mean `Charge`?");
+    one(&with("grpc: { service: '' }"), "is not the name of a service");
+    one(&with("grpc: { method: 'a b' }"), "is not the name of a method");
+    one(&with("grpc: { servce: a }"), "did you mean `service`?");
+    one(&with("grpc: {}, path: /a"), "match.grpc: stands beside `path`");
+    one(&with("grpc: {}, methods: [GET]"), "match.methods: never matches beside `grpc`");
+}
+
+#[test]
+fn a_check_in_grpc_stands_alone_and_needs_http2() {
+    let with = |check: &str| file(&format!("protocol: http2, health_check: {{ {check} }}"), "");
+    for good in ["grpc: {}", "grpc: { service: '' }, interval: 1s", "grpc: { service: a.B }"] {
+        assert!(problems(&with(good)).is_empty(), "{good}");
+    }
+    one(&with("grpc: {}, path: /x"), "health_check.path: stands beside `grpc`");
+    one(&with("grpc: {}, expect: 200"), "health_check.expect: stands beside `grpc`");
+    one(&with("grpc: { service: /a }"), "health_check.grpc.service: `/a` is not the name");
+    let http1 = file("health_check: { grpc: {} }", "");
+    one(&http1, "health_check.grpc: needs HTTP/2 to the endpoints; write `protocol: http2`");
+    let auto = file("protocol: auto, health_check: { grpc: {} }", "");
+    one(&auto, "needs HTTP/2");
+}
+
+#[test]
 fn what_follows_from_another_problem_is_not_said() {
     // The upstream and the total cannot be read; the route that names the one and the limit that is
     // compared with the other are not at fault.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::upstream::{Dns, Upstream};
+use super::super::upstream::{Dns, Protocol, Upstream};
 use super::{At, Check, MAX_ENDPOINTS, policy, tls};
 use crate::units::Period;
 
@@ -50,6 +50,16 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     }
     tls::names(check, at, upstream);
     policies(check, at, upstream);
+    let asks = upstream.health_check.as_ref().is_some_and(|settings| settings.grpc.is_some());
+    let speaks = match upstream.protocol {
+        Protocol::Http2 => true,
+        Protocol::Auto => upstream.tls.is_some(),
+        Protocol::Http1 => false,
+    };
+    if asks && !speaks {
+        let path = format!("{at}.health_check.grpc");
+        check.conflict(&path, "needs HTTP/2 to the endpoints; write `protocol: http2`");
+    }
 }
 
 pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {

@@ -74,6 +74,15 @@ fn the_upstream_is_told_what_is_left_and_nothing_when_it_is_over() {
     assert_eq!(remaining(t0, None, None), None);
 }
 
+#[test]
+fn the_caller_s_own_time_is_told_apart_from_the_total() {
+    let (t0, s) = (origin(), settings(Some(100), None));
+    assert_eq!(inherited(&s, t0, None), None);
+    assert_eq!(inherited(&s, t0, Some(ms(900))), Some(t0 + ms(900) - *s.deadline_offset));
+    assert_eq!(inherited(&s, t0, Some(Duration::ZERO)), Some(t0));
+    assert_eq!(inherited(&s, t0, Some(Duration::MAX)), None);
+}
+
 proptest! {
     #[test]
     fn ends_are_nested(

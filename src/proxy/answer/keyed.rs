@@ -14,6 +14,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::details::{DOMAIN, Details};
 use super::{
     AnswerKind, WAIT_MAX, WAIT_MIN, insert, percent_encode, spread_millis, spread_seconds,
 };
@@ -26,9 +27,6 @@ use crate::proxy::headers::names::{
 };
 use crate::telemetry::access_log::date;
 use crate::telemetry::reason::Reason;
-
-/// The domain of our codes in `google.rpc.ErrorInfo`, and our name in `Proxy-Status`.
-const DOMAIN: &str = "outrigger";
 
 /// What there is to say of a request whose key hinders it.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +81,19 @@ impl Told<'_> {
         self.detail.unwrap_or_else(|| self.code.detail())
     }
 
+    /// The same for a client of gRPC, in full.
+    fn details(&self, message: &str, wait: Option<u64>) -> String {
+        let code = self.code;
+        let known = [
+            ("state", self.state.map(State::name)),
+            ("operation_ref", self.operation_ref),
+            ("retry_same_key", Some(code.retry_same_key().as_str())),
+            ("new_key_safe", Some(if code.new_key_safe() { "true" } else { "false" })),
+        ];
+        let (reason, code) = (code.as_str(), code.grpc());
+        Details { code, message, reason, known: &known, wait }.encode()
+    }
+
     fn wait(&self) -> Option<Duration> {
         let usual = self.code.asks_to_wait().then_some(WAIT_MIN);
         self.retry_after.or(usual).map(|wait| wait.clamp(WAIT_MIN, WAIT_MAX))
@@ -116,7 +127,7 @@ struct Document<'a> {
 pub fn answer(s: &Settings, kind: AnswerKind, told: &Told<'_>, random: f64) -> Response<Bytes> {
     let mut answer = match kind {
         AnswerKind::Http => document(s, told, random),
-        AnswerKind::Grpc => trailers_only(told, random),
+        AnswerKind::Grpc | AnswerKind::Web => trailers_only(kind, told, random),
     };
     let headers = answer.headers_mut();
     headers.insert(REASON.clone(), HeaderValue::from_static(told.reason.as_str()));
@@ -165,92 +176,21 @@ fn document(s: &Settings, told: &Told<'_>, random: f64) -> Response<Bytes> {
     answer
 }
 
-fn trailers_only(told: &Told<'_>, random: f64) -> Response<Bytes> {
+fn trailers_only(kind: AnswerKind, told: &Told<'_>, random: f64) -> Response<Bytes> {
     let code = told.code;
     let message = format!("{}: {}", code.title(), told.detail());
     let mut answer = Response::new(Bytes::new());
     let headers: &mut HeaderMap = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, kind.content_type());
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from(code.grpc()));
     insert(headers, &GRPC_MESSAGE, &percent_encode(&message));
     let wait = told.wait().filter(|_| code.retry_same_key() != RetrySameKey::No);
     let millis = wait.map(|wait| spread_millis(wait, random));
-    insert(headers, &GRPC_STATUS_DETAILS, &base64(&details(told, &message, millis)));
+    insert(headers, &GRPC_STATUS_DETAILS, &told.details(&message, millis));
     // A negative wait tells gRPC's clients not to send it again by themselves (gRFC A6).
     let pushback = millis.map_or_else(|| "-1".to_owned(), |millis| millis.to_string());
     insert(headers, &GRPC_PUSHBACK_MS, &pushback);
     answer
-}
-
-/// A `google.rpc.Status` in the wire format of Protocol Buffers.
-fn details(told: &Told<'_>, message: &str, wait: Option<u64>) -> Vec<u8> {
-    let code = told.code;
-    let mut info = Vec::new();
-    field(&mut info, 1, code.as_str().to_ascii_uppercase().replace('-', "_").as_bytes());
-    field(&mut info, 2, DOMAIN.as_bytes());
-    let known = [
-        ("state", told.state.map(State::name)),
-        ("operation_ref", told.operation_ref),
-        ("retry_same_key", Some(code.retry_same_key().as_str())),
-        ("new_key_safe", Some(if code.new_key_safe() { "true" } else { "false" })),
-    ];
-    for (key, value) in known.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-        let mut entry = Vec::new();
-        field(&mut entry, 1, key.as_bytes());
-        field(&mut entry, 2, value.as_bytes());
-        field(&mut info, 3, &entry);
-    }
-    let mut status = vec![1 << 3];
-    varint(&mut status, u64::from(code.grpc()));
-    field(&mut status, 2, message.as_bytes());
-    field(&mut status, 3, &any("google.rpc.ErrorInfo", &info));
-    if let Some(millis) = wait {
-        let mut duration = vec![1 << 3];
-        varint(&mut duration, millis / 1000);
-        duration.push(2 << 3);
-        varint(&mut duration, millis % 1000 * 1_000_000);
-        let mut retry = Vec::new();
-        field(&mut retry, 1, &duration);
-        field(&mut status, 3, &any("google.rpc.RetryInfo", &retry));
-    }
-    status
-}
-
-fn any(name: &str, message: &[u8]) -> Vec<u8> {
-    let mut any = Vec::new();
-    field(&mut any, 1, format!("type.googleapis.com/{name}").as_bytes());
-    field(&mut any, 2, message);
-    any
-}
-
-/// A field with a length before it: a text, bytes or a message.
-fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
-    out.push((number << 3) | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// Base64 without padding, as gRPC writes binary fields.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for digit in 0..=group.len() {
-            let index = (bits >> (18 - 6 * digit)) & 0x3f;
-            out.push(char::from(DIGITS.get(index as usize).copied().unwrap_or(b'A')));
-        }
-    }
-    out
 }
 
 /// A time in UTC, to the second.

@@ -36,7 +36,7 @@ fn rfc9457_3_a_refused_request_gets_a_problem() {
 }
 
 #[test]
-fn every_reason_has_an_answer_in_both_languages() {
+fn every_reason_has_an_answer_in_every_language() {
     for reason in Reason::ALL.iter().copied() {
         let http = local(reason, AnswerKind::Http, &Detail::default(), 0.5);
         let status = if reason.status() == 0 { 502 } else { reason.status() };
@@ -50,7 +50,13 @@ fn every_reason_has_an_answer_in_both_languages() {
         assert!(grpc.body().is_empty());
         assert_eq!(field(&grpc, "content-type"), Some("application/grpc"));
         assert_eq!(field(&grpc, "grpc-message"), Some(reason.title()));
-        for answer in [&http, &grpc] {
+        let web = local(reason, AnswerKind::Web, &Detail::default(), 0.5);
+        assert_eq!(field(&web, "content-type"), Some("application/grpc-web+proto"));
+        for name in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
+            assert!(field(&grpc, name).is_some_and(|value| !value.is_empty()), "{name}");
+            assert_eq!(field(&web, name), field(&grpc, name));
+        }
+        for answer in [&http, &grpc, &web] {
             assert_eq!(field(answer, "x-outrigger-reason"), Some(reason.as_str()));
         }
     }

@@ -70,7 +70,8 @@ struct State {
     ended: bool,
     read_bytes: u64,
     max_bytes: u64,
-    timeout: Duration,
+    /// None where pauses are the client's right.
+    timeout: Option<Duration>,
     timer: Option<Timer>,
     waiting: bool,
 }
@@ -156,7 +157,7 @@ impl RequestSource {
             ended: false,
             read_bytes: 0,
             max_bytes: bounds.max_bytes,
-            timeout: bounds.timeout,
+            timeout: Some(bounds.timeout),
             timer: None,
             waiting: false,
         };
@@ -203,6 +204,17 @@ impl RequestSource {
     /// Why it could not be read, if so.
     pub fn failure(&self) -> Option<Failure> {
         self.0.failure.get()
+    }
+
+    /// Whether it was read to its end.
+    pub fn ended(&self) -> bool {
+        self.0.state.borrow().ended
+    }
+
+    /// Lets its pieces come when they like: it is the client's side of a conversation, and how long
+    /// that may rest is looked to where both sides are heard.
+    pub fn allow_pauses(&self) {
+        self.0.state.borrow_mut().timeout = None;
     }
 
     /// Bytes read from the client.
@@ -327,9 +339,10 @@ impl State {
     }
 
     fn poll_timeout<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Failure>> {
+        let Some(timeout) = self.timeout else { return Poll::Pending };
         if !self.waiting {
             self.waiting = true;
-            let at = clock::now() + self.timeout;
+            let at = clock::now() + timeout;
             match &mut self.timer {
                 Some(timer) => timer.set(at),
                 None => self.timer = Some(Timer::at(at)),

@@ -6,14 +6,17 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{AnswerBody, RequestBody, RequestSource};
 use crate::clock::{self, Timer};
 use crate::gate::{Fixed, Place};
+use crate::proxy::answer;
 use crate::proxy::cache::Recording;
 use crate::proxy::context::Context;
+use crate::proxy::grpc::{self, Late};
+use crate::proxy::headers::hint;
 use crate::proxy::tunnel::Tunnel;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::InFlight;
@@ -67,6 +70,8 @@ pub struct Exchange {
     pub lease: Lease<RequestBody>,
     /// The endpoint's count.
     pub in_flight: InFlight,
+    /// What is learned when a call's status has come.
+    pub late: Option<Box<Late>>,
     /// The place in the route's bulkhead.
     pub bulkhead: Option<Place<Fixed>>,
     /// The request.
@@ -75,6 +80,8 @@ pub struct Exchange {
     pub recording: Option<Box<Recording>>,
     /// What the request's body has read.
     pub source: Option<RequestSource>,
+    /// How much of that had been read when the wait that goes on began.
+    pub heard: u64,
     /// The end of the request's total time.
     pub deadline: Option<Instant>,
     /// The longest time without a byte.
@@ -108,6 +115,19 @@ impl Body {
     /// Takes the tunnel that the answer opens, if it opens one.
     pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         if let Self::Tunnel(tunnel) = self { tunnel.take() } else { None }
+    }
+
+    /// Ends an answer that cannot be whole. A call of gRPC over HTTP/2 is told so in its trailers.
+    fn cut(&mut self, reason: Reason, reset: Option<u32>) -> Result<Frame<Bytes>, Cut> {
+        let code = match self {
+            Self::Upstream(_, Some(exchange)) => exchange.tell(reason, reset),
+            _ => None,
+        };
+        self.end(Some(reason));
+        match code {
+            Some(code) => Ok(Frame::trailers(grpc::cut(code, reason))),
+            None => Err(Cut(reason)),
+        }
     }
 
     fn end(&mut self, reason: Option<Reason>) {
@@ -167,25 +187,24 @@ impl http_body::Body for Body {
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     exchange.ctx.sent_bytes += length as u64;
                     exchange.record(&frame);
+                    if exchange.ctx.grpc {
+                        exchange.note(&frame);
+                    }
                 }
                 if incoming.is_end_stream() {
                     body.end(None);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => {
-                body.end(Some(Reason::UpstreamCut));
-                Poll::Ready(Some(Err(Cut(Reason::UpstreamCut))))
+            Poll::Ready(Some(Err(cause))) => {
+                Poll::Ready(Some(body.cut(Reason::UpstreamCut, cause.reset())))
             }
             Poll::Ready(None) => {
                 body.end(None);
                 Poll::Ready(None)
             }
             Poll::Pending => match exchange.as_mut().map(|exchange| exchange.poll_timeout(cx)) {
-                Some(Poll::Ready(reason)) => {
-                    body.end(Some(reason));
-                    Poll::Ready(Some(Err(Cut(reason))))
-                }
+                Some(Poll::Ready(reason)) => Poll::Ready(Some(body.cut(reason, None))),
                 _ => Poll::Pending,
             },
         }
@@ -220,20 +239,49 @@ impl http_body::Body for Body {
 
 impl Exchange {
     fn end(mut self, reason: Option<Reason>, body: AnswerBody) {
-        if let Some(source) = &self.source {
-            self.ctx.read_bytes = source.read_bytes();
-        }
+        self.ctx.read_bytes = self.read_bytes();
         self.ctx.end(reason);
         match reason {
             None => {
                 if let Some(recording) = self.recording.take() {
                     recording.finish();
                 }
+                if let Some(late) = self.late.take() {
+                    late.end(None);
+                }
                 self.lease.finish(body);
             }
-            Some(Reason::UpstreamCut) => self.lease.broke_off(clock::now()),
+            Some(Reason::UpstreamCut) => match self.late.take() {
+                Some(late) => late.broke_off(self.ctx.grpc_status),
+                None => self.lease.broke_off(clock::now()),
+            },
             Some(_) => {}
         }
+    }
+
+    /// Learns from a part of a call's answer.
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        if let Some(trailers) = frame.trailers_ref() {
+            if let Some(code) = hint::grpc_status(trailers) {
+                self.ctx.grpc_status = Some(code);
+            }
+            if let Some(late) = self.late.take() {
+                late.end(Some(trailers));
+            }
+        } else if let Some(late) = &mut self.late {
+            late.message();
+        }
+    }
+
+    /// The status of a call whose answer is cut off, where its client can be told so in trailers:
+    /// those of HTTP/1.1 may be dropped on their way, and then the answer would look whole.
+    fn tell(&mut self, reason: Reason, reset: Option<u32>) -> Option<u16> {
+        if !self.ctx.grpc || self.ctx.grpc_status.is_some() {
+            return None;
+        }
+        let code = reset.map_or_else(|| answer::grpc_code(reason), grpc::of_reset);
+        self.ctx.grpc_status = Some(code);
+        (self.ctx.version == Version::HTTP_2).then_some(code)
     }
 
     /// Copies a part of the answer that is to be kept. Trailers are not: an answer that has them is
@@ -245,24 +293,42 @@ impl Exchange {
         }
     }
 
-    /// Waits for the next byte no longer than the idle timeout and the deadline allow.
+    /// Waits for the next byte no longer than the idle timeout and the deadline allow. Where the
+    /// client was heard meanwhile, the wait begins anew: that is no silence.
     fn poll_timeout(&mut self, cx: &mut Task<'_>) -> Poll<Reason> {
-        if self.waiting.is_none() {
-            let idle = clock::now() + self.idle;
-            let (at, reason) = match self.deadline {
-                Some(deadline) if deadline <= idle => (deadline, Reason::BodyDeadline),
-                _ => (idle, Reason::BodyIdle),
-            };
-            self.waiting = Some(reason);
-            match &mut self.timer {
-                Some(timer) => timer.set(at),
-                None => self.timer = Some(Timer::at(at)),
+        loop {
+            if self.waiting.is_none() {
+                self.begin_waiting();
             }
+            let (Some(reason), Some(timer)) = (self.waiting, &mut self.timer) else {
+                return Poll::Pending;
+            };
+            if timer.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if reason != Reason::BodyIdle || self.read_bytes() == self.heard {
+                return Poll::Ready(reason);
+            }
+            self.waiting = None;
         }
-        match (self.waiting, &mut self.timer) {
-            (Some(reason), Some(timer)) => timer.poll(cx).map(|()| reason),
-            _ => Poll::Pending,
+    }
+
+    fn begin_waiting(&mut self) {
+        let idle = clock::now() + self.idle;
+        let (at, reason) = match self.deadline {
+            Some(deadline) if deadline <= idle => (deadline, Reason::BodyDeadline),
+            _ => (idle, Reason::BodyIdle),
+        };
+        self.waiting = Some(reason);
+        self.heard = self.read_bytes();
+        match &mut self.timer {
+            Some(timer) => timer.set(at),
+            None => self.timer = Some(Timer::at(at)),
         }
+    }
+
+    fn read_bytes(&self) -> u64 {
+        self.source.as_ref().map_or(0, RequestSource::read_bytes)
     }
 }
 

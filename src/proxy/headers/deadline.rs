@@ -39,8 +39,9 @@ pub fn read_deadline(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Writes how much time is left: `x-request-timeout-ms` always; Envoy's field where the request
-/// brought it; `grpc-timeout` for gRPC requests. Milliseconds are rounded down, because the next
-/// hop must end before we do, but never to 0, which some recipients read as no limit.
+/// brought it; `grpc-timeout` for gRPC requests, and for others (gRPC-Web) that brought it.
+/// Milliseconds are rounded down, because the next hop must end before we do, but never to 0, which
+/// some recipients read as no limit.
 pub fn write_deadline(
     own: &mut OwnFields,
     headers: &HeaderMap,
@@ -49,12 +50,16 @@ pub fn write_deadline(
 ) {
     let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1);
     let value = decimal(ms);
+    let mut of_grpc = is_grpc;
     // To hash a name of this length costs more than to pass a dozen others by.
-    if headers.keys().any(|name| *name == ENVOY_EXPECTED_TIMEOUT_MS) {
-        own.set(&ENVOY_EXPECTED_TIMEOUT_MS, value.clone());
+    for name in headers.keys() {
+        if *name == ENVOY_EXPECTED_TIMEOUT_MS {
+            own.set(&ENVOY_EXPECTED_TIMEOUT_MS, value.clone());
+        }
+        of_grpc |= *name == GRPC_TIMEOUT;
     }
     own.set(&REQUEST_TIMEOUT_MS, value);
-    if is_grpc && let Ok(value) = HeaderValue::from_str(&format_grpc_timeout(remaining)) {
+    if of_grpc && let Ok(value) = HeaderValue::from_str(&format_grpc_timeout(remaining)) {
         own.set(&GRPC_TIMEOUT, value);
     }
 }

@@ -8,7 +8,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::hop::names_nothing;
-use super::is_grpc_type;
+use crate::snapshot::grpc::Wire;
 
 /// A set of kinds of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,8 @@ impl Fields {
     pub const REQUEST_ID: Self = Self(1 << 20);
     /// `x-priority`.
     pub const PRIORITY: Self = Self(1 << 21);
+    /// A `Content-Type` that is gRPC-Web.
+    pub const GRPC_WEB: Self = Self(1 << 22);
 
     /// Both sets together.
     #[must_use]
@@ -107,8 +109,12 @@ impl Fields {
             Self::CONNECTION if !names_nothing(value) => Self::NAMED,
             // The first line is the one that is read.
             Self::TYPE if self.any(Self::TYPE) => Self::default(),
-            Self::TYPE if is_grpc_type(value.as_bytes()) => Self::GRPC,
             Self::TYPE if value.as_bytes().starts_with(b"text/event-stream") => Self::EVENTS,
+            Self::TYPE => match Wire::of(value.as_bytes()) {
+                Some(Wire::Own) => Self::GRPC,
+                Some(Wire::Web | Wire::WebText) => Self::GRPC_WEB,
+                None => Self::default(),
+            },
             Self::HOST if self.any(Self::HOST) => Self::HOSTS,
             _ => Self::default(),
         }

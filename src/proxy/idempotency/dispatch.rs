@@ -271,7 +271,7 @@ impl Settling<'_> {
         if announces_more(&answer, most) {
             return self.passed_on(answer, VecDeque::new(), bulkhead, Kept::TooLarge).await;
         }
-        let Answer { response, lease, in_flight } = answer;
+        let Answer { response, lease, in_flight, mut late } = answer;
         let (head, mut body) = response.into_parts();
         let mut read = Read::default();
         loop {
@@ -279,19 +279,25 @@ impl Settling<'_> {
                 Ok(Some(Ok(frame))) => read.take(frame),
                 Ok(None) => break,
                 Ok(Some(Err(_))) | Err(_) => {
-                    lease.broke_off(clock::now());
+                    match late.take() {
+                        Some(late) => late.broke_off(None),
+                        None => lease.broke_off(clock::now()),
+                    }
                     return self.cut(&head).await;
                 }
             }
             if read.bytes > most {
                 let response = Response::from_parts(head, body);
-                let answer = Answer { response, lease, in_flight };
+                let answer = Answer { response, lease, in_flight, late };
                 return self.passed_on(answer, read.pieces.into(), bulkhead, Kept::TooLarge).await;
             }
         }
         lease.finish(body);
         drop((in_flight, bulkhead));
         let Read { pieces, trailers, .. } = read;
+        if let Some(late) = late {
+            late.end(trailers.as_ref());
+        }
         let whole = Whole { head, pieces, trailers };
         let became = self.whole(&whole).await;
         Done::Whole(whole, became)

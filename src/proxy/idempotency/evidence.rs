@@ -34,7 +34,8 @@ pub(super) fn of_attempt(keys: &Keys, grpc: bool, tried: &Tried) -> End {
     if let Ok(answer) = &tried.answer {
         let (status, headers) = (answer.response.status(), answer.response.headers());
         let body = if grpc { Body::Streaming } else { Body::Whole };
-        return End::Answered(of_answer(keys, grpc, Head { status, headers }, None, body));
+        let trailers = answer.response.body().peeked_trailers();
+        return End::Answered(of_answer(keys, grpc, Head { status, headers }, trailers, body));
     }
     match outcome.end {
         outcome::End::ConnectFailure | outcome::End::ConnectTimeout => End::NoConnection,

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::policy::idempotency::problem::Code;
 use crate::policy::idempotency::record::{Millis, State};
 use crate::policy::idempotency::response::{Status, Unstored};
+use crate::proxy::answer;
 use crate::proxy::answer::keyed::Told;
-use crate::proxy::answer::{self, AnswerKind};
 use crate::proxy::body::Body;
 use crate::proxy::context::Context;
 use crate::proxy::error::Refusal;
@@ -141,7 +141,10 @@ impl Problem {
             proxy_error: proxy_error(reason),
             ..Told::of(self.code, reason)
         };
-        let kind = if ctx.grpc { AnswerKind::Grpc } else { AnswerKind::Http };
+        let kind = ctx.answers();
+        if ctx.grpc {
+            ctx.grpc_status = Some(self.code.grpc());
+        }
         let mut response = answer::keyed::answer(&keys.settings, kind, &told, fastrand::f64());
         let headers = response.headers_mut();
         if answer::is_refusal(reason) {

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::path::{End, Path, Segment};
 use super::rule::Rule;
 use super::{Matcher, Target};
+use crate::snapshot::grpc::is_call;
 
 /// The first condition of a route that a request does not meet, in the order in which they are
 /// looked at; a later one is a nearer miss.
@@ -16,6 +17,8 @@ pub enum Miss {
     Host,
     /// The path.
     Path,
+    /// It is no call of gRPC.
+    Grpc,
     /// The method.
     Method,
     /// The header field of this name.
@@ -46,6 +49,9 @@ impl Matcher {
 
 impl Rule {
     fn miss(&self, target: &Target<'_>) -> Option<Miss> {
+        if self.grpc && !is_call(target.method, target.headers) {
+            return Some(Miss::Grpc);
+        }
         if !self.takes(target.method) {
             return Some(Miss::Method);
         }

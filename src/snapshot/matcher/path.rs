@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::config::route::Match;
+use crate::config::pattern::is_call_name;
+use crate::config::route::{Grpc, Match};
 
 /// The most captures of a template. Their places are kept in a fixed array beside the request.
 pub const CAPTURES_MAX: usize = 8;
@@ -104,6 +105,13 @@ impl Path {
             ("path_regex", &route.path_regex),
         ];
         let mut given = given.iter().filter_map(|(key, text)| Some((*key, text.as_deref()?)));
+        if let Some(grpc) = &route.grpc {
+            if let Some((beside, _)) = given.next() {
+                let message = format!("cannot stand beside {beside}; write one of them");
+                report("grpc".to_owned(), message);
+            }
+            return (call(grpc, report), Box::default());
+        }
         let Some((key, text)) = given.next() else { return (Self::Any, Box::default()) };
         if let Some((second, _)) = given.next() {
             let message = format!("cannot stand beside {key}; write one of them");
@@ -216,6 +224,29 @@ fn prefix(text: &str) -> Result<Path, String> {
     let segments = split(text.strip_suffix('/').unwrap_or(text))?;
     let segments = segments.into_iter().map(|segment| Segment::Literal(segment.into())).collect();
     Ok(Path::Segments { segments, end: End::Prefix })
+}
+
+/// The path of a call: `/service/method`. Without one of the two it is a template whose captures
+/// have no names.
+fn call(grpc: &Grpc, report: &mut dyn FnMut(String, String)) -> Path {
+    for (key, name) in [("service", &grpc.service), ("method", &grpc.method)] {
+        let wrong = name.as_ref().filter(|name| !is_call_name(name));
+        if let Some(name) = wrong {
+            let message = format!(
+                "`{name}` can never match: a {key} is its name alone, without slashes and blanks"
+            );
+            report(format!("grpc.{key}"), message);
+        }
+    }
+    if let (Some(service), Some(method)) = (&grpc.service, &grpc.method) {
+        return Path::Exact(format!("/{service}/{method}").into());
+    }
+    let segment = |name: &Option<String>| match name {
+        Some(name) => Segment::Literal(name.as_str().into()),
+        None => Segment::Capture,
+    };
+    let segments = Box::new([segment(&grpc.service), segment(&grpc.method)]);
+    Path::Segments { segments, end: End::Closed }
 }
 
 fn template(text: &str) -> Result<(Path, Names), String> {

@@ -11,6 +11,7 @@ use regex::bytes::Regex;
 use super::Target;
 use super::path::{self, Names, Path};
 use crate::config::route::{Match, ValueMatch};
+use crate::snapshot::grpc::is_call;
 
 /// One compiled route.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Rule {
     pub(super) table: usize,
     pub(super) path: Path,
     pub(super) captures: Names,
+    /// Calls of gRPC alone.
+    pub(super) grpc: bool,
     /// Empty = all.
     pub(super) methods: Box<[Method]>,
     /// In the order of their names.
@@ -47,7 +50,7 @@ pub(super) enum Value {
 }
 
 /// The sort key among the routes of one host.
-pub(super) type Order = (path::Order, bool, Reverse<usize>, Reverse<usize>, bool, usize);
+pub(super) type Order = (path::Order, bool, bool, Reverse<usize>, Reverse<usize>, bool, usize);
 
 impl Rule {
     /// Compiles all conditions but the host; bad ones are reported and left out.
@@ -58,12 +61,18 @@ impl Rule {
         report: &mut dyn FnMut(String, String),
     ) -> Self {
         let (path, captures) = Path::parse(route, report);
+        let mut methods = methods(&route.methods, report);
+        // A call is a POST, whether that is written or not.
+        if route.grpc.is_some() && methods.contains(&Method::POST) {
+            methods = Box::default();
+        }
         Self {
             index,
             table: 0,
             path,
             captures,
-            methods: methods(&route.methods, report),
+            grpc: route.grpc.is_some(),
+            methods,
             headers: headers(&route.headers, report),
             query: query(&route.query, report),
             listeners: listener_indexes(&route.listeners, listeners, report),
@@ -73,6 +82,7 @@ impl Rule {
     pub(super) fn order(&self) -> Order {
         (
             self.path.order(),
+            !self.grpc,
             self.methods.is_empty(),
             Reverse(self.headers.len()),
             Reverse(self.query.len()),
@@ -94,6 +104,7 @@ impl Rule {
     pub(super) fn holds(&self, target: &Target<'_>) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&target.listener))
             && self.takes(target.method)
+            && (!self.grpc || is_call(target.method, target.headers))
             && self.headers.iter().all(|(name, value)| {
                 value.holds(target.headers.get_all(name).iter().map(HeaderValue::as_bytes))
             })

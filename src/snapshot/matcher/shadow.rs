@@ -125,6 +125,7 @@ fn follows(by: &Rule, rule: &Rule, listeners: usize) -> bool {
     } else {
         rule.methods.iter().all(|method| by.takes(method))
     };
+    let calls = !by.grpc || rule.grpc;
     let on_listener = |listener: &usize| by.listeners.contains(listener);
     let listeners = by.listeners.is_empty()
         || if rule.listeners.is_empty() {
@@ -132,7 +133,11 @@ fn follows(by: &Rule, rule: &Rule, listeners: usize) -> bool {
         } else {
             rule.listeners.iter().all(on_listener)
         };
-    methods && listeners && implied(&by.headers, &rule.headers) && implied(&by.query, &rule.query)
+    calls
+        && methods
+        && listeners
+        && implied(&by.headers, &rule.headers)
+        && implied(&by.query, &rule.query)
 }
 
 /// Whether each of these conditions follows from one of the others of the same name.

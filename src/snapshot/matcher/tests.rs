@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::*;
 use crate::config::route::{Match, ValueMatch};
 
+mod grpc;
 mod miss;
 mod random;
 mod reference;

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use super::calls::CallMetrics;
 use super::cell::{Counter, Level, Measure};
 use super::fallback::FallbackMetrics;
 use super::family::Family;
@@ -90,6 +91,8 @@ pub struct RouteMetrics {
     pub retries: Counter,
     /// The fallback chain and what is kept for it.
     pub fallback: FallbackMetrics,
+    /// Its calls of gRPC, by method.
+    pub calls: CallMetrics,
     /// Its bulkhead.
     pub bulkhead: BulkheadMetrics,
     /// Its second copies.
@@ -111,6 +114,7 @@ impl RouteMetrics {
             in_flight: Level::default(),
             retries: Counter::default(),
             fallback: FallbackMetrics::default(),
+            calls: CallMetrics::default(),
             bulkhead: BulkheadMetrics::default(),
             hedge: HedgeMetrics::default(),
             tunnels: TunnelMetrics::default(),
@@ -198,6 +202,7 @@ impl Emit for RouteMetrics {
                 self.hedge.emit(owner, samples);
                 self.tunnels.emit(owner, samples);
                 self.fallback.emit(owner, samples);
+                self.calls.emit(owner, samples);
             }
         }
     }

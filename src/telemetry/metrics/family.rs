@@ -67,6 +67,11 @@ families! {
             "Answers that the proxy made itself, and answers that were cut off, by reason.";
         RouteDuration = HISTOGRAM "outrigger_route_request_duration_seconds" ["route"]
             "Time from a request's head to the last byte of its answer.";
+        RouteCalls = COUNTER "outrigger_grpc_calls_total" ["route" "service" "method" "code"]
+            "Calls of gRPC that ended, by status; of more than 64 methods the later are other.";
+        RouteCallDuration = HISTOGRAM "outrigger_grpc_call_duration_seconds"
+            ["route" "service" "method"]
+            "Time from a gRPC call's head to its status.";
         RouteInFlight = GAUGE "outrigger_route_requests_in_flight" ["route"]
             "Requests that have not ended yet.";
         RouteRetries = COUNTER "outrigger_route_retries_total" ["route"]

@@ -98,6 +98,8 @@ fn scenario() -> Metrics {
     route.hedge.won.inc();
     route.hedge.suppressed(crate::policy::hedge::Why::Budget);
     tunnels(&route);
+    let duration = Duration::from_millis(4);
+    route.calls.ended(&Call { path: "/pay.Payments/Charge", code: 0, answered: true, duration });
     learned(&metrics);
     keyed(&metrics);
     route.ended(Some(200), Duration::from_micros(700));

@@ -98,6 +98,15 @@ impl Child {
         self.folder.path().join("in")
     }
 
+    /// Its memory that is resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
     /// Where its admin API listens.
     pub(crate) fn admin(&self) -> PathBuf {
         self.folder.path().join("admin")

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
+use crate::config::route::Grpc;
 
 /// The words are few, so that routes and requests often meet.
 fn host() -> impl Strategy<Value = Option<String>> {
@@ -53,7 +54,13 @@ fn path() -> impl Strategy<Value = Match> {
     });
     let regex = select(&["/a.*", ".*", "^/[ab]*$", "/.*", "/a|/b"][..])
         .prop_map(|regex| Match { path_regex: Some(regex.to_owned()), ..Match::default() });
-    prop_oneof![3 => template, 3 => exact, 3 => prefix, 1 => regex, 1 => Just(Match::default())]
+    let name = || option::weighted(0.6, select(&["a", "b"][..]).prop_map(str::to_owned));
+    let grpc = (name(), name()).prop_map(|(service, method)| Match {
+        grpc: Some(Grpc { service, method }),
+        ..Match::default()
+    });
+    let any = Just(Match::default());
+    prop_oneof![3 => template, 3 => exact, 3 => prefix, 1 => regex, 2 => grpc, 1 => any]
 }
 
 fn values(name: &'static [&'static str]) -> impl Strategy<Value = BTreeMap<String, ValueMatch>> {
@@ -79,9 +86,13 @@ pub(super) fn a_route() -> impl Strategy<Value = Match> {
         values(&["p", "q"]),
         some_of(&["in", "out"]),
     );
-    (path(), beside).prop_map(|(path, (host, methods, headers, query, listeners))| Match {
+    (path(), beside).prop_map(|(path, (host, mut methods, headers, query, listeners))| Match {
+        // Beside `grpc`, methods without POST are refused.
+        methods: {
+            methods.retain(|method| path.grpc.is_none() || method == "POST");
+            methods
+        },
         host,
-        methods,
         headers,
         query,
         listeners,
@@ -93,6 +104,8 @@ pub(super) fn a_request() -> impl Strategy<Value = Request> {
     let hosts =
         ["", "a.org", "A.org:80", "b.a.org:80", "c.b.A.ORG", "c.b.a.org:80", "x.org", "org"];
     let fields = vec((select(&["x-a", "x-b"][..]), select(&["1", "2", "3"][..])), 0..3);
+    let kinds = ["application/grpc", "application/grpc-web+proto", "text/plain"];
+    let kind = option::weighted(0.6, select(kinds.to_vec()));
     let query = select(&["", "p=1", "p=2&q=1", "q=3&p=1", "q", "p=1&p=2"][..]);
     (
         select(hosts.to_vec()),
@@ -100,9 +113,9 @@ pub(super) fn a_request() -> impl Strategy<Value = Request> {
         select(&["GET", "POST", "CONNECT"][..]),
         fields,
         query,
-        0..2_usize,
+        (0..2_usize, kind),
     )
-        .prop_map(|(host, segments, method, fields, query, listener)| {
+        .prop_map(|(host, segments, method, fields, query, (listener, kind))| {
             let start = Request {
                 host: host.to_owned(),
                 path: join(&segments),
@@ -110,7 +123,9 @@ pub(super) fn a_request() -> impl Strategy<Value = Request> {
                 ..Request::new(&format!("{method} /"))
             };
             let request = Request { listener, ..start };
-            fields.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+            let kind = kind.map(|kind| ("content-type", kind));
+            let fields = fields.into_iter().chain(kind);
+            fields.fold(request, |request, (name, value)| request.header(name, value))
         })
 }
 

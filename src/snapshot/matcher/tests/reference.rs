@@ -27,6 +27,11 @@ pub(super) fn matches(route: &Match, listeners: &[String], request: &Request) ->
     host_matches(route, &request.host)
         && path_matches(route, &request.path)
         && method_matches(route, request.method.as_str())
+        && (route.grpc.is_none()
+            || request.method == Method::POST
+                && values("content-type")
+                    .first()
+                    .is_some_and(|kind| kind.starts_with("application/grpc")))
         && (route.listeners.is_empty() || route.listeners.contains(&listeners[request.listener]))
         && route.headers.iter().all(|(name, wanted)| value_matches(wanted, &values(name)))
         && route.query.iter().all(|(name, wanted)| value_matches(wanted, &parameters(name)))
@@ -72,6 +77,15 @@ fn segments(path: &str) -> Vec<&str> {
 }
 
 fn path_matches(route: &Match, path: &str) -> bool {
+    if let Some(grpc) = &route.grpc {
+        let names = [&grpc.service, &grpc.method];
+        let parts = segments(path);
+        return parts.len() == 2
+            && names.iter().zip(parts).all(|(name, part)| match name {
+                Some(name) => *name == part,
+                None => !part.is_empty(),
+            });
+    }
     if let Some(exact) = &route.path {
         return exact == path;
     }
@@ -104,12 +118,13 @@ fn host_order(route: &Match) -> (u8, Reverse<usize>, bool) {
 
 type PathOrder = (u8, Reverse<usize>, Reverse<usize>, Vec<bool>, bool);
 
-type Order = (PathOrder, bool, Reverse<usize>, Reverse<usize>, bool);
+type Order = (PathOrder, bool, bool, Reverse<usize>, Reverse<usize>, bool);
 
 fn order(route: &Match) -> Order {
     (
         path_order(route),
-        route.methods.is_empty(),
+        route.grpc.is_none(),
+        route.methods.is_empty() || route.grpc.is_some(),
         Reverse(route.headers.len()),
         Reverse(route.query.len()),
         route.listeners.is_empty(),
@@ -120,6 +135,12 @@ fn path_order(route: &Match) -> PathOrder {
     let plain = |kind| (kind, Reverse(0), Reverse(0), vec![], false);
     if route.path.is_some() {
         return plain(0);
+    }
+    if let Some(grpc) = &route.grpc {
+        let captures = vec![grpc.service.is_none(), grpc.method.is_none()];
+        let literals = captures.iter().filter(|capture| !**capture).count();
+        let closed = (1, Reverse(2), Reverse(literals), captures, false);
+        return if literals == 2 { plain(0) } else { closed };
     }
     if route.path_regex.is_some() {
         return plain(2);
