@@ -42,51 +42,34 @@ packages() {
 }
 
 # Clients and services in Python and Node.js that tests run. Their versions are fixed, so that a new
-# release changes no result.
+# release changes no result; a change of a list installs all of it anew.
+python_packages=(
+  stripe==16.1.0 localstripe==1.15.10 grpcio==1.85.1 grpcio-health-checking==1.85.1
+  aiohttp==3.14.5 httpx==0.28.1 requests==2.34.2 urllib3==2.8.0 websockets==17.4
+)
+node_packages=(@grpc/grpc-js@1.14.7 undici@6.29.1 ws@8.23.0)
+
+# installed AT PACKAGE...: whether exactly these were installed there.
+installed() {
+  [ "$(cat "$1/installed" 2>/dev/null)" = "${*:2}" ]
+}
+
 python() {
   local at=target/python
-  local wanted="stripe==16.1.0 localstripe==1.15.10 grpcio==1.85.1 grpcio-health-checking==1.85.1"
-  if [ "$(cat "$at/installed" 2>/dev/null)" != "$wanted" ]; then
-    rm -rf "$at"
-    python3 -m venv "$at"
-    # shellcheck disable=SC2086
-    "$at/bin/pip" install --quiet --disable-pip-version-check $wanted
-    echo "$wanted" >"$at/installed"
-  fi
+  if installed "$at" "${python_packages[@]}"; then return; fi
+  rm -rf "$at"
+  python3 -m venv "$at"
+  "$at/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
+  echo "${python_packages[*]}" >"$at/installed"
 }
 
 node_modules() {
-  local at=target/node wanted="@grpc/grpc-js@1.14.7"
-  if [ "$(cat "$at/installed" 2>/dev/null)" != "$wanted" ]; then
-    rm -rf "$at"
-    mkdir -p "$at"
-    # shellcheck disable=SC2086
-    npm install --silent --no-fund --no-audit --no-save --prefix "$at" $wanted
-    echo "$wanted" >"$at/installed"
-  fi
-}
-
-# Clients in Python and JavaScript that are told of a proxy, or speak WebSocket. Fixed for the same
-# reason; a change of this list installs them anew.
-client_packages=(
-  aiohttp==3.14.5 httpx==0.28.1 requests==2.34.2 urllib3==2.8.0 websockets==17.4
-  undici@6.29.1 ws@8.23.0
-)
-clients() {
-  local at=target/clients wanted="${client_packages[*]}"
-  if [ "$(cat "$at/installed" 2>/dev/null)" = "$wanted" ]; then return; fi
+  local at=target/node
+  if installed "$at" "${node_packages[@]}"; then return; fi
   rm -rf "$at"
-  python3 -m venv "$at/python"
-  local of_python=() of_node=() one
-  for one in "${client_packages[@]}"; do
-    case $one in
-      *==*) of_python+=("$one") ;;
-      *) of_node+=("$one") ;;
-    esac
-  done
-  "$at/python/bin/pip" install --quiet --disable-pip-version-check "${of_python[@]}"
-  npm install --silent --no-audit --no-fund --prefix "$at" "${of_node[@]}"
-  echo "$wanted" >"$at/installed"
+  mkdir -p "$at"
+  npm install --silent --no-fund --no-audit --no-save --prefix "$at" "${node_packages[@]}"
+  echo "${node_packages[*]}" >"$at/installed"
 }
 
 # The version is fixed, so that a new release of the tool changes no result. Built without its
@@ -103,7 +86,6 @@ deny() {
 
 step packages packages
 step python python
-step clients clients
 step node node_modules
 step format cargo fmt --all --check
 step lint cargo clippy --locked --all-targets -- -D warnings

@@ -2,7 +2,7 @@
 //! really run on either side.
 //!
 //! A program that is not installed fails its tests; `tests/run.sh` installs them all, the libraries
-//! into `target/clients`.
+//! into `target/python` and `target/node`.
 
 use std::io::BufRead as _;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ fn program(name: &str) -> PathBuf {
 
 /// A file of what `tests/run.sh` has installed for us.
 fn installed(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/clients").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target").join(name)
 }
 
 fn python(name: &str) -> Command {
@@ -36,7 +36,7 @@ fn python(name: &str) -> Command {
 
 fn node(name: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(program(name)).env("NODE_PATH", installed("node_modules"));
+    command.arg(program(name)).env("NODE_PATH", installed("node/node_modules"));
     command
 }
 
