@@ -32,7 +32,7 @@ pub struct Late {
     target: Target,
     endpoint: Arc<Endpoint>,
     /// The place under the upstream's limit that the attempt had, and how it began there.
-    place: Option<(Arc<Gate<Adaptive>>, Started)>,
+    place: Option<Held>,
     pass: Option<Pass>,
     /// What is known from the head.
     outcome: Outcome,
@@ -42,6 +42,9 @@ pub struct Late {
     /// Whether the endpoint counted the attempt already.
     counted: bool,
 }
+
+/// The gate of an upstream, and how an attempt began there.
+type Held = (Arc<Gate<Adaptive>>, Started);
 
 /// An attempt whose answer's head has come.
 pub struct Open<'a> {
@@ -90,7 +93,7 @@ impl Late {
 
     /// The answer is whole; its trailers say how the call ended. Without a status there it is
     /// UNKNOWN, as its client takes it.
-    pub fn end(mut self: Box<Self>, trailers: Option<&HeaderMap>) {
+    pub fn end(mut self, trailers: Option<&HeaderMap>) {
         let code = trailers.and_then(hint::grpc_status).unwrap_or(UNKNOWN);
         if let End::Answer { grpc, .. } = &mut self.outcome.end {
             *grpc = Some(code);
@@ -104,7 +107,7 @@ impl Late {
 
     /// The answer broke off; to its client that is this status, if it is known. That a server
     /// cancels a call is no fault of it.
-    pub fn broke_off(mut self: Box<Self>, code: Option<u16>) {
+    pub fn broke_off(mut self, code: Option<u16>) {
         match (code, &mut self.outcome.end) {
             (Some(code), End::Answer { grpc, .. }) if !is_failure(code) => *grpc = Some(code),
             (_, end) => *end = End::Reset,

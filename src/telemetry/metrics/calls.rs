@@ -66,9 +66,12 @@ pub struct Call<'a> {
 /// The calls of one route.
 #[derive(Debug, Default)]
 pub struct CallMetrics {
-    methods: RwLock<BTreeMap<Box<str>, Arc<Method>>>,
+    methods: RwLock<Methods>,
     other: Method,
 }
+
+/// Methods by their paths.
+type Methods = BTreeMap<Box<str>, Arc<Method>>;
 
 #[derive(Debug)]
 struct Method {
