@@ -142,6 +142,10 @@ fn relay(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     });
 }
 
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, requests: bool) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut bytes).await {
@@ -151,10 +155,8 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared,
             return;
         }
         match shared.rule() {
-            Rule::SwallowRepliesTo(text) if requests => {
-                if bytes[..len].windows(text.len()).any(|window| window == text.as_bytes()) {
-                    *shared.rule.lock().unwrap() = Rule::SwallowReplies;
-                }
+            Rule::SwallowRepliesTo(text) if requests && contains(&bytes[..len], text) => {
+                *shared.rule.lock().unwrap() = Rule::SwallowReplies;
             }
             Rule::SwallowRequests if requests => continue,
             Rule::SwallowReplies if !requests => continue,
