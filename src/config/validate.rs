@@ -7,6 +7,7 @@
 mod fallback;
 mod idempotency;
 mod listener;
+mod origin;
 mod policy;
 mod priority;
 mod route;
@@ -79,6 +80,7 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
         route::check(&mut check, &format_args!("routes[{index}]"), one, &names);
     }
     idempotency::namespaces(&mut check, routes());
+    origin::check(&mut check, config, routes());
 }
 
 fn admin(check: &mut Check<'_>, admin: &Admin) {

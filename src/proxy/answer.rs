@@ -245,8 +245,8 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         Reason::KeyQuota => Code::Quota.grpc(),
         Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
         Reason::StoreFull => Code::StoreFull.grpc(),
-        Reason::BadRequest => INTERNAL,
-        Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
+        Reason::BadRequest | Reason::Loop => INTERNAL,
+        Reason::NoRoute | Reason::NoOriginalDestination | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout
         | Reason::PerTryTimeout

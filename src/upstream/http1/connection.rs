@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
 use super::head::{self, Framing, Head};
 use super::{Fault, Outgoing};
 use crate::http1::{Decoder, Step};
+use crate::proxy_protocol::Origin;
 use crate::upstream::connect::Stream;
 use crate::upstream::connections::Place;
 use crate::upstream::message::Informed;
@@ -38,6 +39,8 @@ pub struct Connection<B> {
     outgoing: Option<Outgoing<B>>,
     reusable: bool,
     opened: Instant,
+    /// Whom the endpoint was told that it is for, where it wants to be told.
+    told: Option<Box<Origin>>,
     /// Free again when the socket is closed: the wire is dropped first.
     _place: Place,
 }
@@ -87,8 +90,21 @@ where
             outgoing: None,
             reusable: true,
             opened: now,
+            told: None,
             _place: place,
         }
+    }
+
+    /// A connection of which the endpoint was told whom it is for.
+    #[must_use]
+    pub fn told(mut self, origin: Option<Origin>) -> Self {
+        self.told = origin.map(Box::new);
+        self
+    }
+
+    /// Whom the endpoint was told that it is for.
+    pub fn is_told(&self) -> Option<&Origin> {
+        self.told.as_deref()
     }
 
     /// When it was opened.
