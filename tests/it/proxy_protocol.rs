@@ -31,7 +31,10 @@ fn header(version: Version, source: &str) -> Vec<u8> {
 
 fn came(proxy: &Proxy, result: &str) -> f64 {
     let name = "outrigger_listener_proxy_headers_total";
-    proxy.metric(&format!("{name}{{listener=\"in\",result=\"{result}\"}}"))
+    let name = format!("{name}{{listener=\"in\",result=\"{result}\"}} ");
+    // Before the first event there is no sample.
+    let value = proxy.metrics().lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
+    value.unwrap_or(0.0)
 }
 
 #[tokio::test]
@@ -301,7 +304,7 @@ async fn checks_of_health_come_for_the_proxy_itself() {
     let (upstream, headers) = telling(Version::V2).await;
     let proxy = proxy(
         "upstreams:\n  back:\n    endpoints: [\"{upstream}\"]\n    proxy_protocol: v2\n\
-         \x20   health_check: { path: /, interval: 20ms, healthy_after: 1 }\n\
+         \x20   health_check: { path: /, interval: 20ms, timeout: 20ms, healthy_after: 1 }\n\
          routes: [{ name: r, upstream: back }]\n",
     );
     let _proxy = proxy.with("upstream", upstream.address()).spawn().await;

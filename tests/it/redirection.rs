@@ -127,7 +127,7 @@ impl Scene {
         let folder = self.folder.path().display().to_string();
         let listens = "listen 10.99.0.2:80; listen [fd99::2]:80;";
         let text = format!(
-            "daemon off; worker_processes 1; user root; pid {folder}/pid; error_log {folder}/e;\n\
+            "daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/e;\n\
              events {{}}\nhttp {{ access_log off; default_type text/plain;\n\
              client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;\n\
              fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
@@ -152,7 +152,8 @@ impl Scene {
     async fn outrigger(&mut self, addresses: &[&str]) {
         let program = self.path("outrigger");
         std::fs::copy(env!("CARGO_BIN_EXE_outrigger"), &program).expect("the proxy is built");
-        let takes = "original_destination: true, forwarded: { via: outrigger }";
+        let takes = "original_destination: true, forwarded: { via: outrigger }, \
+                     limits: { header_timeout: 1s }";
         let listener = |(number, address): (usize, &&str)| {
             format!("  - {{ name: l{number}, bind: \"{address}\", {takes} }}\n")
         };
@@ -286,9 +287,16 @@ async fn only_the_kernel_says_where_a_connection_was_going() {
         }
     }
     // What is not HTTP is refused, and not passed on.
-    let script = "exec 3<>/dev/tcp/10.99.0.2/80; printf 'SSH-2.0-OpenSSH_9.2\\r\\n' >&3; cat <&3";
-    let said = said(scene.as_user(APPLICATION, "bash").args(["-c", script]));
-    assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("bad_request"), "{said}");
+    for (bytes, status) in [
+        ("\\x16\\x03\\x01\\x00\\x05hello", "400"),
+        ("* LIST\\r\\n\\r\\n", "400"),
+        // All of this could be a method.
+        ("SSH-2.0-OpenSSH_9.2\\r\\n", "408"),
+    ] {
+        let script = format!("exec 3<>/dev/tcp/10.99.0.2/80; printf '{bytes}' >&3; cat <&3");
+        let said = said(scene.as_user(APPLICATION, "bash").args(["-c", &script]));
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
