@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock;
 use crate::config::admin::Workers;
-use crate::config::listener::Bind;
+use crate::config::listener::{Bind, SocketMode};
 use crate::config::{Environment, Problem, ProcessEnvironment};
 use crate::control;
 use crate::policy::retry::Suppressed;
@@ -22,6 +22,7 @@ use crate::server::drain::{Phase, Teller};
 use crate::server::thread::{self, Desk};
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::own;
 use crate::upstream::resolve::Resolver;
 use crate::watch::Fingerprint;
 
@@ -126,14 +127,23 @@ impl App {
                 name: listener.name.as_str().into(),
                 metrics: metrics.listener(&listener.name),
                 max_connections: listener.limits.max_connections,
-                socket: bind(&listener.bind, &format!("listener `{}`", listener.name))?,
+                socket: bind(
+                    &listener.bind,
+                    listener.socket_mode,
+                    &format!("listener `{}`", listener.name),
+                )?,
                 proxy: Arc::clone(&proxy),
             });
         }
-        let admin = bind(&config.admin.bind, "the admin listener")?;
+        let admin = bind(&config.admin.bind, None, "the admin listener")?;
         let listeners: Vec<_> =
             acceptors.iter().map(|a| (Arc::clone(&a.name), address(&a.socket))).collect();
         let admin_address = address(&admin);
+        for (_, at) in listeners.iter().chain([&(Arc::from(""), admin_address.clone())]) {
+            if let Address::Tcp(at) = at {
+                own::listens(*at);
+            }
+        }
         let phase: Teller = watch::Sender::new(Phase::Serving);
         let mut desks = Vec::new();
         let mut workers = Vec::new();
@@ -245,8 +255,8 @@ impl Accepting {
     }
 }
 
-fn bind(to: &Bind, what: &str) -> Result<Socketed, StartError> {
-    accept::bind(to).map_err(|error| {
+fn bind(to: &Bind, mode: Option<SocketMode>, what: &str) -> Result<Socketed, StartError> {
+    accept::bind(to, mode).map_err(|error| {
         StartError::System(format!(
             "{what} cannot bind {to}: {error}; is another process listening there?"
         ))
@@ -263,7 +273,7 @@ fn queue(socket: &Socketed) -> Option<Queue> {
 fn address(socket: &Socketed) -> Address {
     match socket {
         Socketed::Tcp(_, address) => Address::Tcp(*address),
-        Socketed::Unix(_, path) => Address::Unix(path.clone()),
+        Socketed::Unix(_, file) => Address::Unix(file.path().to_owned()),
     }
 }
 

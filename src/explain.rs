@@ -25,11 +25,11 @@ pub use self::explanation::{
 pub use self::learned::{Learned, learned};
 pub use self::limit::{Limit, limit};
 use self::settings::Printed;
-use crate::config::listener::Trust;
+use crate::config::listener::{AmbiguousPaths, Trust};
 use crate::config::route::{Match, ValueMatch};
 use crate::policy::retry::UnsafeMethods;
 use crate::policy::{Mode, timeout};
-use crate::proxy::headers::{framing, trust};
+use crate::proxy::headers::{framing, path, trust};
 use crate::snapshot::Snapshot;
 use crate::snapshot::matcher::{Found, Miss, Target};
 use crate::snapshot::route::Route;
@@ -67,6 +67,10 @@ pub fn explain(
     let host = target.host.to_owned();
     let wanted = request.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let found = snapshot.matcher.find(&target);
+    if let Some(found) = found.filter(|_| request.one_reading) {
+        path::one_reading(&snapshot.matcher, &target, found.index)
+            .map_err(|why| format!("the answer is 400 bad_request: {why}"))?;
+    }
     let followed = found.and_then(|found| Some((found, snapshot.routes.get(found.index)?)));
     // A request that found a route is compared with those that it may have been meant for.
     let misses = nearest(snapshot, &target, if followed.is_some() { rank(&Miss::Grpc) } else { 0 });
@@ -90,6 +94,8 @@ struct Read<'a> {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    /// Whether a path that others could read as one of another route is refused.
+    one_reading: bool,
 }
 
 impl<'a> Read<'a> {
@@ -116,7 +122,8 @@ impl<'a> Read<'a> {
             trust::strip_untrusted(&mut headers, snapshot.importance.header());
         }
         framing::settle_host(&uri, &mut headers);
-        Ok(Self { listener: &settings.name, index, method, uri, headers })
+        let one_reading = settings.ambiguous_paths == AmbiguousPaths::Refuse;
+        Ok(Self { listener: &settings.name, index, method, uri, headers, one_reading })
     }
 
     fn target(&self) -> Target<'_> {

@@ -20,6 +20,7 @@
 //! | 3 | [`failpoint`] | where a build for tests can be made to die |
 //! | 2 | [`config`] | the YAML file: reading, rules, schema |
 //! | 1 | [`policy`] | every decision, pure: no clock, chance, lock or I/O |
+//! | 1 | [`proxy_protocol`] | the header that says whom a connection is made for |
 //! | 0 | [`units`] | lengths of time, sizes, shares, rates |
 //!
 //! # The way of a request
@@ -101,6 +102,7 @@ pub mod http1;
 pub mod policy;
 pub mod protect;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod records;
 pub mod server;
 pub mod shared;

@@ -30,6 +30,11 @@ step() {
 packages() {
   need gcc cc
   need curl curl
+  need haproxy haproxy
+  need nginx-light nginx
+  need nftables nft
+  need iptables iptables
+  need iproute2 ip
   need etcd-server etcd
   need prometheus promtool
   need redis-server redis-server

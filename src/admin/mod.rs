@@ -18,7 +18,6 @@ mod view;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +35,7 @@ use tokio::task::JoinSet;
 use crate::clock;
 use crate::proxy::Proxy;
 use crate::server::accept::Socketed;
+use crate::server::socket_file::SocketFile;
 
 /// The size of a request's head. The longest that makes sense is a target to be explained, with a
 /// few header fields.
@@ -64,16 +64,7 @@ struct Client {
 
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // Gone already, or not ours to worry about.
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 /// Serves the operator until dropped. Above `admin.max_connections` nothing is accepted, and the
@@ -81,8 +72,9 @@ impl Drop for Listening {
 pub async fn serve(socket: Socketed, proxy: Arc<Proxy>) {
     let listening = match socket {
         Socketed::Tcp(listener, _) => TcpListener::from_std(listener).map(Listening::Tcp),
-        Socketed::Unix(listener, path) => {
-            UnixListener::from_std(listener).map(|listener| Listening::Unix(listener, path))
+        Socketed::Unix(listener, file) => {
+            let listener = UnixListener::from_std(listener);
+            listener.map(|listener| Listening::Unix { listener, _file: file })
         }
     };
     let listening = match listening {
@@ -116,7 +108,7 @@ async fn accept(
             let client = Client { name: address.to_string(), local };
             running.spawn(connection(stream, client, proxy, place));
         }
-        Listening::Unix(listener, _) => {
+        Listening::Unix { listener, .. } => {
             let (stream, _) = listener.accept().await?;
             let name = match stream.peer_cred() {
                 Ok(peer) => match peer.pid() {

@@ -70,7 +70,7 @@ impl Served {
         let proxy = Proxy::start(&text, Some(file), environment, metrics, None);
         let proxy = Arc::new(proxy.unwrap_or_else(|problems| panic!("{problems:?}")));
         let runtime = Runtime::new().unwrap();
-        let socket = bind(&Bind::Tcp("127.0.0.1:0".to_owned())).unwrap();
+        let socket = bind(&Bind::Tcp("127.0.0.1:0".to_owned()), None).unwrap();
         let Socketed::Tcp(_, address) = &socket else { panic!("it is TCP") };
         let address = *address;
         let serving = runtime.spawn(serve(socket, Arc::clone(&proxy)));
@@ -189,7 +189,7 @@ fn heads_and_bodies_are_bounded() {
 fn a_unix_socket_serves_and_is_removed_at_the_end() {
     let served = Served::with_token();
     let path = served.folder.path().join("admin.sock");
-    let socket = bind(&Bind::Unix(path.clone())).unwrap();
+    let socket = bind(&Bind::Unix(path.clone()), None).unwrap();
     let serving = served.runtime.spawn(serve(socket, Arc::clone(&served.proxy)));
     let ask = |line: &str| {
         let stream = UnixStream::connect(&path).unwrap();

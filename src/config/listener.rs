@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Later;
 use super::tls::ListenerTls;
@@ -19,6 +19,10 @@ pub struct Listener {
     pub name: String,
     /// The address. Required.
     pub bind: Bind,
+    /// Who may connect to a unix socket, as the permissions of its file in octal, in quotes; null =
+    /// as the process's umask has it.
+    #[serde(default)]
+    pub socket_mode: Option<SocketMode>,
     /// What is spoken on it.
     #[serde(default = "both_protocols")]
     pub protocols: Vec<Protocol>,
@@ -26,18 +30,22 @@ pub struct Listener {
     /// `HTTP_PROXY` and `HTTPS_PROXY` work.
     #[serde(default = "yes")]
     pub forward_proxy: bool,
-    /// Take the destination from an iptables REDIRECT.
+    /// Take the destination of connections that nftables or iptables redirect here from the kernel.
     #[serde(default)]
-    pub original_destination: LaterSwitch,
-    /// Accept PROXY v1 and v2.
+    pub original_destination: bool,
+    /// Demand a header of the PROXY protocol, version 1 or 2, and believe it: the client is who it
+    /// says. Only proxies that write it may be able to connect.
     #[serde(default)]
-    pub proxy_protocol: LaterSwitch,
+    pub proxy_protocol: bool,
     /// Serve TLS.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
     /// Whether `x-outrigger-*` and deadline headers from this side are believed.
     #[serde(default)]
     pub trust: Trust,
+    /// What becomes of a request whose path other servers could read as one of another route.
+    #[serde(default)]
+    pub ambiguous_paths: AmbiguousPaths,
     /// What is written of the client's address and of ourselves into requests.
     #[serde(default)]
     pub forwarded: Forwarded,
@@ -46,10 +54,6 @@ pub struct Listener {
     pub limits: Limits,
 }
 
-/// A switch of the contract that this version cannot turn on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaterSwitch;
-
 /// An address to listen on: `host:port`, `[v6]:port` or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
@@ -57,6 +61,18 @@ pub enum Bind {
     Tcp(String),
     /// A socket in the file system.
     Unix(PathBuf),
+}
+
+/// The permissions of a socket's file, such as `0660`. To connect is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// The bits, none of them above `0o777`.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
 }
 
 /// What is spoken on a listener.
@@ -79,6 +95,17 @@ pub enum Trust {
     Local,
     /// Anybody: they are removed before anything reads them.
     None,
+}
+
+/// What becomes of a request whose path other servers could read as one of another route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AmbiguousPaths {
+    /// It is refused with 400.
+    #[default]
+    Refuse,
+    /// It goes by the path as it came.
+    Pass,
 }
 
 /// What is written of the client's address and of ourselves into requests and answers.
@@ -211,6 +238,23 @@ impl FromStr for Bind {
     }
 }
 
+impl FromStr for SocketMode {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if octal && bits <= 0o777 => Ok(Self(bits)),
+            _ => Err(format!("`{text}` is no mode of a file; write it in octal, such as \"0660\"")),
+        }
+    }
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -227,28 +271,9 @@ text_value!(
     "an address: host:port, [v6]:port or unix:/path"
 );
 
-impl<'de> Deserialize<'de> for LaterSwitch {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        if bool::deserialize(from)? {
-            return Err(serde::de::Error::custom(
-                "is not available yet in this version; remove it or set it to false",
-            ));
-        }
-        Ok(Self)
-    }
-}
-
-impl Serialize for LaterSwitch {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bool(false)
-    }
-}
-
-impl JsonSchema for LaterSwitch {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LaterSwitch".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "const": false, "description": "not available yet in this version" })
-    }
-}
+text_value!(
+    SocketMode,
+    "SocketMode",
+    "^0?[0-7]{3}$",
+    "the permissions of a file in octal, such as \"0660\""
+);

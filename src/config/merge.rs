@@ -10,7 +10,7 @@ use super::tree::{Kind, MAX_NODES, Node, join};
 /// What makes a route the route that it is, and so cannot be a default.
 pub(super) const OWN_OF_ROUTE: [&str; 4] = ["name", "match", "upstream", "upstreams"];
 /// What makes an upstream the upstream that it is.
-pub(super) const OWN_OF_UPSTREAM: [&str; 2] = ["endpoints", "dns"];
+pub(super) const OWN_OF_UPSTREAM: [&str; 3] = ["endpoints", "dns", "original_destination"];
 
 /// Merges the defaults into the tree.
 pub(super) fn merge_defaults(root: &mut Node, report: &mut Report) {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::tls::UpstreamTls;
 use crate::policy::{concurrency, ejection, health_check, load_balancing, retry_budget};
+use crate::proxy_protocol::Version;
 use crate::units::Period;
 
 /// A named group of endpoints that serve the same thing.
@@ -15,8 +16,14 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// A name that is resolved to the endpoints, instead of `endpoints`.
     pub dns: Option<Dns>,
+    /// Send requests where their connection was going before it was redirected, instead of to
+    /// `endpoints`.
+    pub original_destination: Option<OriginalDestination>,
     /// What is spoken to the endpoints.
     pub protocol: Protocol,
+    /// Say whom a connection is made for in a header of this version of the PROXY protocol; it then
+    /// carries requests of that one client connection alone.
+    pub proxy_protocol: Option<Version>,
     /// Speak TLS to the endpoints.
     pub tls: Option<UpstreamTls>,
     /// Connections.
@@ -42,7 +49,9 @@ impl Default for Upstream {
         Self {
             endpoints: Vec::new(),
             dns: None,
+            original_destination: None,
             protocol: Protocol::Http1,
+            proxy_protocol: None,
             tls: None,
             pool: Pool::default(),
             load_balancing: load_balancing::Settings::default(),
@@ -163,6 +172,20 @@ pub const KEEP_LAST_GOOD: Period = Period::from_secs(600);
 
 const fn keep_last_good() -> Period {
     KEEP_LAST_GOOD
+}
+
+/// Endpoints that requests bring themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OriginalDestination {
+    /// The most destinations that are known at once; the one not used for longest makes room.
+    pub max_endpoints: usize,
+}
+
+impl Default for OriginalDestination {
+    fn default() -> Self {
+        Self { max_endpoints: 256 }
+    }
 }
 
 /// What is spoken to the endpoints.

@@ -7,6 +7,7 @@
 mod fallback;
 mod idempotency;
 mod listener;
+mod origin;
 mod policy;
 mod priority;
 mod route;
@@ -82,6 +83,7 @@ pub(super) fn validate(sections: &Sections, source: &Source, report: &mut Report
         tunnel::connect(&mut check, &at, one, &config.upstreams);
     }
     idempotency::namespaces(&mut check, routes());
+    origin::check(&mut check, config, routes());
 }
 
 fn admin(check: &mut Check<'_>, admin: &Admin) {

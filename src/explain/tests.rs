@@ -93,6 +93,13 @@ fn a_request_is_followed_to_its_upstreams() {
 }
 
 #[test]
+fn a_path_that_others_read_otherwise_is_told_to_be_refused() {
+    let told = explain(&snapshot(), &asked("GET", "http://payments.internal/v1/..%2fx"), None);
+    assert!(told.unwrap_err().starts_with("the answer is 400 bad_request: Other servers can"));
+    assert_eq!(followed("GET", "http://payments.internal/v1/a%2fx").name, "pay");
+}
+
+#[test]
 fn a_running_proxy_tells_its_state() {
     let told =
         explain(&snapshot(), &asked("GET", "http://payments.internal/v1/"), Some(clock::now()));
@@ -126,7 +133,7 @@ fn captures_and_dot_segments_are_treated_as_in_a_request() {
     assert_eq!(route.sent.target.as_deref(), Some("/v2/7/profile?x=1"));
     assert_eq!(route.timeouts.total, None);
     assert_eq!(route.timeouts.per_try.as_deref(), Some("250ms"));
-    let refused = followed("GET", "http://payments.internal/v1/../secret").sent;
+    let refused = followed("GET", "http://payments.internal/v1/a/../secret").sent;
     assert!(refused.refused.is_some() && refused.target.is_none());
 }
 

@@ -24,6 +24,7 @@ pub mod learned_rate;
 pub mod load_balancing;
 pub mod mirror;
 pub mod outcome;
+pub mod path_reading;
 pub mod priority;
 pub mod protection;
 pub mod queue;

@@ -282,9 +282,9 @@ pub const fn grpc_code(reason: Reason) -> u16 {
         Reason::KeyQuota => Code::Quota.grpc(),
         Reason::StoreUnavailable => Code::StoreUnavailable.grpc(),
         Reason::StoreFull => Code::StoreFull.grpc(),
-        Reason::BadRequest => INTERNAL,
+        Reason::BadRequest | Reason::Loop => INTERNAL,
         Reason::TunnelRefused => PERMISSION_DENIED,
-        Reason::NoRoute | Reason::NotSupported => UNIMPLEMENTED,
+        Reason::NoRoute | Reason::NoOriginalDestination | Reason::NotSupported => UNIMPLEMENTED,
         Reason::RateLimited | Reason::BodyTooLarge | Reason::HeadersTooLarge => RESOURCE_EXHAUSTED,
         Reason::RequestTimeout
         | Reason::PerTryTimeout

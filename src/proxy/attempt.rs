@@ -16,6 +16,7 @@ use super::error::Refusal;
 use super::grpc::{self, Late, Look, Open};
 use super::headers::names::BROWNOUT;
 use super::headers::{attempt as attempt_fields, deadline as deadline_fields, hint};
+use super::original;
 use super::outbound::Outbound;
 use super::worker::Worker;
 use crate::clock;
@@ -194,7 +195,9 @@ pub fn prepare<'a>(
     };
     let upstream = &target.upstream;
     let hash = hash_of(ctx, upstream, outbound.headers());
-    let endpoint = {
+    let endpoint = if upstream.settings.original_destination.is_some() {
+        original::endpoint(ctx, upstream, began)?
+    } else {
         let tried = outbound.tried();
         let excluded = if route.settings.retry.other_endpoint { &*tried } else { &[] };
         upstream.choose(excluded, hash, began).ok_or(Reason::NoEndpoint)?

@@ -324,7 +324,7 @@ impl Context {
         let access = Access {
             time: clock::wall_now(),
             listener: &self.peer.listener,
-            client: self.peer.address,
+            client: self.peer.ends.client,
             protocol: protocol(self.version),
             method: self.method.as_str(),
             host: framing::host_of(&self.uri, self.seen.host.as_ref()),

@@ -13,6 +13,7 @@ pub mod framing;
 pub mod hint;
 pub mod hop;
 pub mod names;
+pub mod path;
 pub mod quota;
 pub mod seen;
 pub mod trust;

@@ -26,6 +26,7 @@ use super::outbound::Outbound;
 use crate::clock;
 use crate::policy::mirror::{Copied, Request, Skip};
 use crate::policy::outcome::{End, Outcome};
+use crate::proxy_protocol::Origin;
 use crate::snapshot::mirror::Mirror;
 use crate::snapshot::route::Route;
 use crate::telemetry::metrics::RouteMetrics;
@@ -75,6 +76,7 @@ struct Copy {
     headers: HeaderMap,
     own: OwnFields,
     body: RequestBody,
+    origin: Origin,
     upstream: Arc<Upstream>,
     endpoint: Arc<Endpoint>,
     in_flight: InFlight,
@@ -148,6 +150,7 @@ impl Copy {
             headers,
             own,
             body,
+            origin: outbound.origin(),
             upstream: Arc::clone(upstream),
             in_flight: endpoint.enter(),
             endpoint,
@@ -163,7 +166,8 @@ impl Copy {
         let (in_flight, mut place) = (self.in_flight, self.place);
         let (method, uri, headers, own) = (&method, &uri, &headers, &own);
         let (idle_max, informed) = (None, None);
-        let message = Message { method, uri, headers, own, body, idle_max, informed };
+        let origin = self.origin;
+        let message = Message { method, uri, headers, own, body, idle_max, informed, origin };
         let sending = pools.send(&upstream, &endpoint, message, self.connect_by);
         let (end, unsent, answer) = match clock::until(self.end, sending).await {
             Ok(Ok((response, lease))) => {

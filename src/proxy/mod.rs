@@ -17,6 +17,7 @@ pub mod headers;
 pub mod hedge;
 pub mod idempotency;
 pub mod mirror;
+pub mod original;
 pub mod outbound;
 pub mod peer;
 pub mod pipeline;

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use super::body::{Failure, RequestBody, RequestSource};
 use super::error::Refusal;
 use super::peer::Peer;
+use crate::proxy_protocol::Origin;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::message::{Informed, Message, OwnFields};
@@ -29,6 +30,8 @@ pub struct Outbound {
     idle_max: Option<Duration>,
     /// The client, if it can be told of interim answers.
     informed: Option<Rc<Peer>>,
+    /// Whom it is sent for.
+    origin: Origin,
     /// Behind a cell, since two attempts of one request may be under way.
     tried: RefCell<Tried>,
 }
@@ -69,8 +72,19 @@ impl Outbound {
         source: Option<RequestSource>,
         informed: Option<Rc<Peer>>,
     ) -> Self {
-        let (idle_max, tried) = (None, RefCell::default());
-        Self { method, uri, headers, source, idle_max, informed, tried }
+        let (idle_max, origin, tried) = (None, Origin::Sender, RefCell::default());
+        Self { method, uri, headers, source, idle_max, informed, origin, tried }
+    }
+
+    /// The same for a client.
+    pub fn of(mut self, peer: &Peer) -> Self {
+        self.origin = peer.ends.origin();
+        self
+    }
+
+    /// Whom it is sent for.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The header fields.
@@ -155,7 +169,8 @@ impl Outbound {
         let body = self.source.as_ref().map_or(RequestBody::EMPTY, RequestSource::attempt);
         let Self { method, uri, headers, idle_max, .. } = self;
         let informed = self.informed.as_deref().map(|peer| peer as &dyn Informed);
-        Message { method, uri, headers, own, body, idle_max: *idle_max, informed }
+        let (idle_max, origin) = (*idle_max, self.origin);
+        Message { method, uri, headers, own, body, idle_max, informed, origin }
     }
 
     /// Whether the body, if there is one, can be sent once more.

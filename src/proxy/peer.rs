@@ -15,9 +15,35 @@ use super::headers::forward::Client;
 use super::headers::hop;
 use super::headers::seen::Seen;
 use crate::config::listener::Limits;
+use crate::proxy_protocol::{self, Origin};
 use crate::telemetry::metrics::ListenerMetrics;
 use crate::tls::Identity;
 use crate::upstream::message::Informed;
+
+/// Where a connection comes from and where it was going.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The client, if it has an address.
+    pub client: Option<SocketAddr>,
+    /// What the client connected to, as far as it is known: before a redirection, or a proxy that
+    /// told us of it.
+    pub destination: Option<SocketAddr>,
+    /// Whether the kernel redirected the connection here, and so the destination is its word.
+    pub redirected: bool,
+}
+
+impl Ends {
+    /// Whom a connection that is made for this client is made for.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match (self.client, self.destination) {
+            (Some(source), Some(destination)) => {
+                Origin::Client(proxy_protocol::Ends { source, destination })
+            }
+            _ => Origin::Nameless,
+        }
+    }
+}
 
 /// The other end of a client's connection.
 pub struct Peer {
@@ -27,8 +53,8 @@ pub struct Peer {
     pub metrics: Arc<ListenerMetrics>,
     /// The client's address, ready for header fields.
     pub client: Client,
-    /// The client's address, if it has one.
-    pub address: Option<SocketAddr>,
+    /// Where the connection comes from and where it was going.
+    pub ends: Ends,
     /// The client's address without its port, or `unix`: what is limited and hashed on.
     pub text: Box<str>,
     /// What happens on the connection now.
@@ -65,15 +91,16 @@ impl Peer {
     pub fn new(
         listener: Arc<str>,
         metrics: Arc<ListenerMetrics>,
-        address: Option<SocketAddr>,
+        ends: Ends,
         limits: &Limits,
         now: Instant,
     ) -> Rc<Self> {
+        let address = ends.client;
         Rc::new(Self {
             listener,
             metrics,
             client: Client::new(address.map(|address| address.ip())),
-            address,
+            ends,
             text: address.map_or_else(|| "unix".into(), |a| a.ip().to_string().into()),
             activity: Activity::new(now),
             header_timeout: *limits.header_timeout,
@@ -128,6 +155,11 @@ impl Peer {
     #[must_use]
     pub fn closing(&self) -> bool {
         self.verdict.get() == Verdict::Close
+    }
+
+    /// Ends the connection after this request.
+    pub fn end_soon(&self) {
+        self.want(Verdict::Close);
     }
 
     /// Says how the client is told of interim answers, on a connection that can carry them.

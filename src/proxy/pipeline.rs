@@ -23,10 +23,11 @@ use super::fallback::{self, Made};
 use super::grpc;
 use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
-use super::headers::{framing, hint, hop, trust, upgrade};
+use super::headers::{framing, hint, hop, path, trust, upgrade};
 use super::hedge;
 use super::idempotency;
 use super::mirror;
+use super::original;
 use super::outbound::Outbound;
 use super::peer::Peer;
 use super::site::Site;
@@ -88,6 +89,7 @@ fn admit(
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
     check_head(site, &parts, &ctx.seen, &body)?;
+    original::not_ourselves(&ctx.peer)?;
     if !site.trusted {
         trust::strip_untrusted(&mut parts.headers, snapshot.importance.header());
     }
@@ -101,6 +103,9 @@ fn admit(
         headers: &parts.headers,
     };
     let found = snapshot.matcher.find(&wanted).ok_or_else(|| tunnel::no_route(&parts.method))?;
+    if site.one_reading {
+        path::one_reading(&snapshot.matcher, &wanted, found.index).map_err(Refusal::bad_request)?;
+    }
     let route = snapshot.routes.get(found.index).cloned().ok_or(Reason::NoRoute)?;
     ctx.enter(Arc::clone(&route), Arc::clone(site), &parts.headers);
     admission::protect(ctx, &route)?;
@@ -407,7 +412,7 @@ fn prepare(
     idempotency::mark(ctx, route, &mut headers);
     // Older clients do not know interim answers (RFC 9110, 15.2).
     let informed = (version == Version::HTTP_11).then(|| Rc::clone(&ctx.peer));
-    Ok(Outbound::new(method, uri, headers, source, informed))
+    Ok(Outbound::new(method, uri, headers, source, informed).of(&ctx.peer))
 }
 
 /// The target for the upstream, and `Host` as the route says.

@@ -3,7 +3,7 @@
 use super::body::Bounds;
 use super::headers::forward::Forwarding;
 use super::peer::Peer;
-use crate::config::listener::{Listener, Trust};
+use crate::config::listener::{AmbiguousPaths, Listener, Trust};
 
 /// A listener's settings, compiled once a reload.
 pub struct Site {
@@ -11,6 +11,8 @@ pub struct Site {
     pub trusted: bool,
     /// Whether absolute-form requests are served.
     pub forward_proxy: bool,
+    /// Whether paths are refused that other servers could read as those of another route.
+    pub one_reading: bool,
     /// The bounds on request bodies.
     pub bounds: Bounds,
     /// The forwarding fields.
@@ -30,6 +32,7 @@ impl Site {
         Ok(Self {
             trusted: listener.trust == Trust::Local,
             forward_proxy: listener.forward_proxy,
+            one_reading: listener.ambiguous_paths == AmbiguousPaths::Refuse,
             bounds: Bounds {
                 keep_bytes: 0,
                 replay_bytes: 0,

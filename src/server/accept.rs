@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::drain::{self, Phase};
+use super::socket_file::{self, SocketFile};
 use super::thread::{Accepted, Desk, Handed};
 use crate::clock;
-use crate::config::listener::Bind;
+use crate::config::listener::{Bind, SocketMode};
 use crate::proxy::Proxy;
 use crate::telemetry::metrics::ListenerMetrics;
 
@@ -29,8 +29,8 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 pub enum Socketed {
     /// TCP, and its address.
     Tcp(std::net::TcpListener, SocketAddr),
-    /// A unix socket, and its path, which is removed at the end.
-    Unix(std::os::unix::net::UnixListener, PathBuf),
+    /// A unix socket, and its file, which is removed at the end.
+    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 impl Socketed {
@@ -44,17 +44,16 @@ impl Socketed {
     }
 }
 
-/// Binds a socket. A name is resolved once, here.
+/// Binds a socket. A name is resolved once, here. `mode` is who may connect to a unix socket, as
+/// the permissions of its file; as the process's umask has them, if not given.
 ///
 /// # Errors
 /// What the operating system said.
-pub fn bind(bind: &Bind) -> std::io::Result<Socketed> {
+pub fn bind(bind: &Bind, mode: Option<SocketMode>) -> std::io::Result<Socketed> {
     match bind {
         Bind::Unix(path) => {
-            remove_dead_socket(path);
-            let listener = std::os::unix::net::UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            Ok(Socketed::Unix(listener, path.clone()))
+            let (listener, file) = socket_file::listen(path, mode, BACKLOG)?;
+            Ok(Socketed::Unix(listener, file))
         }
         Bind::Tcp(address) => {
             let mut last = std::io::Error::new(
@@ -88,15 +87,6 @@ fn bind_tcp(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// A socket file that nobody listens on is left over from a process that was killed.
-fn remove_dead_socket(path: &Path) {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        // If it cannot be removed, the bind that follows says so.
-        let _ = std::fs::remove_file(path);
-    }
-}
-
 /// A listener that accepts.
 pub struct Acceptor {
     /// Its name.
@@ -113,7 +103,7 @@ pub struct Acceptor {
 
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 impl Acceptor {
@@ -124,8 +114,8 @@ impl Acceptor {
     pub async fn run(self, desks: Vec<Desk>, mut drain: drain::Listener) -> std::io::Result<()> {
         let listening = match self.socket {
             Socketed::Tcp(listener, _) => Listening::Tcp(TcpListener::from_std(listener)?),
-            Socketed::Unix(listener, path) => {
-                Listening::Unix(UnixListener::from_std(listener)?, path)
+            Socketed::Unix(listener, file) => {
+                Listening::Unix { listener: UnixListener::from_std(listener)?, _file: file }
             }
         };
         self.metrics.connection_limit.set(self.max_connections);
@@ -162,10 +152,6 @@ impl Acceptor {
             () = accepting => {}
             () = drain::reached(&mut drain, Phase::Closing) => {}
         }
-        if let Listening::Unix(_, path) = &listening {
-            // Gone already, or not ours to worry about.
-            let _ = std::fs::remove_file(path);
-        }
         Ok(())
     }
 }
@@ -192,7 +178,7 @@ async fn accept(listening: &Listening) -> std::io::Result<(Handed, Option<Socket
             stream.set_nodelay(true)?;
             Ok((Handed::Tcp(stream.into_std()?), Some(client)))
         }
-        Listening::Unix(listener, _) => {
+        Listening::Unix { listener, .. } => {
             let (stream, _) = listener.accept().await?;
             Ok((Handed::Unix(stream.into_std()?), None))
         }

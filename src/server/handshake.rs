@@ -93,7 +93,7 @@ impl Drop for Entry<'_> {
 }
 
 /// Waits until the watch over the connection wants its end.
-async fn told_to_end(peer: &Peer) {
+pub(super) async fn told_to_end(peer: &Peer) {
     let mut ended = pin!(poll_fn(|cx| match peer.verdict(cx) {
         Verdict::Stay => Poll::Pending,
         _ => Poll::Ready(()),

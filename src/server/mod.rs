@@ -7,6 +7,8 @@ pub mod connection;
 pub mod drain;
 pub mod handshake;
 mod http1;
+mod origin;
+pub mod socket_file;
 mod stream;
 pub mod thread;
 mod tunnel;

@@ -14,12 +14,15 @@ use tokio::task::LocalSet;
 use super::connection;
 use super::drain::{self, Phase};
 use super::handshake::Handshakes;
+use super::origin;
 use crate::clock;
+use crate::config::listener::{Limits, Protocol};
 use crate::policy::protection::patience;
 use crate::proxy::Proxy;
-use crate::proxy::peer::{Peer, Registry};
+use crate::proxy::peer::{Ends, Peer, Registry};
 use crate::proxy::worker::Worker;
 use crate::telemetry::metrics::ListenerMetrics;
+use crate::tls::server::Server;
 use crate::upstream::connect::Stream;
 
 /// The time between two rounds over a worker's connections: the grain of head, idle and stall
@@ -174,11 +177,73 @@ fn take(
     let Some((_, settings)) = live.snapshot.listener(&listener) else { return };
     let (protocols, limits) = (settings.protocols.clone(), settings.limits.clone());
     let tls = live.snapshot.servers.get(&*listener).cloned();
-    let peer = Peer::new(listener, metrics, client, &limits, clock::now());
-    let (worker, registered) = (Rc::clone(worker), registry.enter(&peer));
+    let ends = origin::ends(&stream, client, settings.original_destination);
+    let told = settings.proxy_protocol;
+    let guest = Guest {
+        worker: Rc::clone(worker),
+        registry: Rc::clone(registry),
+        handshakes: Rc::clone(handshakes),
+        counted,
+        stream,
+        ends,
+        listener,
+        metrics,
+        protocols,
+        limits,
+        tls,
+    };
+    if told {
+        // A task of its own, which is gone when the connection is served.
+        tokio::task::spawn_local(async move {
+            if let Some(guest) = introduced(guest).await {
+                serve(guest);
+            }
+        });
+    } else {
+        serve(guest);
+    }
+}
+
+/// A connection that is about to be served.
+struct Guest {
+    worker: Rc<Worker>,
+    registry: Rc<Registry>,
+    handshakes: Rc<Handshakes>,
+    counted: Counted,
+    stream: Stream,
+    ends: Ends,
+    listener: Arc<str>,
+    metrics: Arc<ListenerMetrics>,
+    protocols: Vec<Protocol>,
+    limits: Limits,
+    tls: Option<Arc<Server>>,
+}
+
+impl Guest {
+    fn peer(&self) -> Rc<Peer> {
+        let (listener, metrics) = (Arc::clone(&self.listener), Arc::clone(&self.metrics));
+        Peer::new(listener, metrics, self.ends, &self.limits, clock::now())
+    }
+}
+
+/// Lets whoever connected say whom it connects for; nothing when it did not.
+async fn introduced(mut guest: Guest) -> Option<Guest> {
+    let peer = guest.peer();
+    // Entered meanwhile, so that the end of the process does not wait for it.
+    let registered = guest.registry.enter(&peer);
+    let until = clock::now() + *guest.limits.header_timeout;
+    guest.ends = origin::told(&mut guest.stream, &peer, until).await?;
+    drop(registered);
+    Some(guest)
+}
+
+/// Serves a connection on a task of its own.
+fn serve(guest: Guest) {
+    let peer = guest.peer();
+    let registered = guest.registry.enter(&peer);
+    let Guest { worker, handshakes, counted, stream, protocols, limits, tls, .. } = guest;
     // A task of its own kind, so that a connection in the clear keeps no room for a handshake.
     if let Some(tls) = tls {
-        let handshakes = Rc::clone(handshakes);
         tokio::task::spawn_local(async move {
             let shaken = Box::pin(handshakes.shake(&tls, &peer, stream, &protocols)).await;
             drop((tls, handshakes));

@@ -264,7 +264,9 @@ fn compile_upstream(
     let upstream = Upstream { name: name.into(), settings: settings.clone(), tls, state };
     // Names keep what they have resolved to until they are resolved again.
     let same_sources = known.is_some_and(|known| {
-        known.settings.endpoints == settings.endpoints && known.settings.dns == settings.dns
+        known.settings.endpoints == settings.endpoints
+            && known.settings.dns == settings.dns
+            && known.settings.original_destination == settings.original_destination
     });
     // Other names too leave the known endpoints in place until they are resolved.
     let resolved_later = known.is_some() && keeper::has_names(&upstream);

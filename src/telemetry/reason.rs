@@ -51,6 +51,8 @@ reasons! {
         "The request was executed before, and its answer is not kept any more";
     KeyExpired = "idempotency_key_expired", 409,
         "The idempotency key is older than what the store can remember";
+    NoOriginalDestination = "no_original_destination", 421,
+        "The route needs an original destination, and the connection was not redirected here";
     BodyTooLarge = "body_too_large", 413, "The request's body is larger than the listener allows";
     KeyReused = "idempotency_key_reused", 422,
         "The idempotency key belongs to a different request";
@@ -80,6 +82,7 @@ reasons! {
     ConnectTimeout = "connect_timeout", 504, "No connection to the upstream was made in time";
     PerTryTimeout = "per_try_timeout", 504, "The upstream did not answer the attempt in time";
     Deadline = "deadline", 504, "The request's total time or its caller's deadline has passed";
+    Loop = "loop", 508, "The proxy's own traffic was redirected back to it";
     UpstreamCut = "upstream_cut", 0, "The upstream broke off in the middle of its answer";
     BodyDeadline = "body_deadline", 0,
         "The request's total time passed in the middle of the answer";

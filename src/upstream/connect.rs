@@ -1,15 +1,17 @@
 //! Making one connection to an endpoint: TCP or unix socket, and TLS over it where that is wanted.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Upstream;
 use super::address::EndpointAddress;
 use super::endpoint::Endpoint;
 use super::error::Cause;
+use crate::proxy_protocol::{Header, Origin, Version};
 use crate::telemetry::metrics::{HandshakeOut, HandshakesOut};
 use crate::tls::TlsStream;
 use crate::tls::client::{Client, Connected, Offer, is_http2};
@@ -45,6 +47,16 @@ impl Stream {
     #[must_use]
     pub fn opened_by(&self) -> u64 {
         if let Self::Tls(secured) = self { secured.opened_by } else { 0 }
+    }
+
+    /// The address that it was opened from, if it has one.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(secured) => secured.stream.get_ref().0.local_address(),
+        }
     }
 
     /// A client's stream, under TLS now.
@@ -94,17 +106,38 @@ impl<'a> Secure<'a> {
     }
 }
 
-/// Opens a stream to an endpoint, under TLS if the upstream has it. The caller bounds the time.
+/// Opens a stream to an endpoint, says there whom it is for if the upstream wants that, and puts it
+/// under TLS if the upstream has it. The caller bounds the time.
 ///
 /// # Errors
 /// What the operating system said, or why the handshake came to nothing.
-pub async fn open(upstream: &Upstream, endpoint: &Endpoint, offer: Offer) -> Result<Stream, Cause> {
-    let stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
+pub async fn open(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    offer: Offer,
+    origin: Origin,
+) -> Result<Stream, Cause> {
+    let mut stream = connect(&endpoint.address).await.map_err(Cause::Io)?;
+    if let Some(version) = upstream.settings.proxy_protocol {
+        introduce(&mut stream, version, origin).await.map_err(Cause::Io)?;
+    }
     match Secure::of(upstream, endpoint) {
         // On the heap: a handshake has more state than all the rest of a request's way.
         Some(secure) => Box::pin(secure.shake(stream, offer)).await,
         None => Ok(stream),
     }
+}
+
+/// Says whom a connection is made for, before anything else.
+///
+/// # Errors
+/// What the operating system said.
+pub async fn introduce(
+    stream: &mut Stream,
+    version: Version,
+    origin: Origin,
+) -> std::io::Result<()> {
+    stream.write_all(Header::of(version, origin).as_bytes()).await
 }
 
 /// Opens a stream to an endpoint. Nagle's delay is off: every write is a whole piece of a message.

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::own::Connected;
 use crate::clock;
 
 /// How many connections are open, and who waits for one to close.
@@ -22,7 +23,18 @@ pub struct Connections {
 
 /// One open connection; its place is free again when this is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<Connections>);
+pub struct Place {
+    connections: Arc<Connections>,
+    /// How we know our own connection when it comes back to us.
+    own: Option<Connected>,
+}
+
+impl Place {
+    /// Keeps the note of the connection for as long as the place is taken.
+    pub fn keep(&mut self, own: Option<Connected>) {
+        self.own = own;
+    }
+}
 
 /// Counts a waiter for as long as it waits, however the wait ends.
 struct Waiting<'a>(&'a AtomicUsize);
@@ -42,7 +54,7 @@ impl Connections {
     pub fn try_take(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let below = |open: usize| (open < limit).then_some(open + 1);
         let taken = self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, below);
-        taken.ok().map(|_| Place(Arc::clone(self)))
+        taken.ok().map(|_| Place { connections: Arc::clone(self), own: None })
     }
 
     /// Waits for a place until the instant; `None` when none became free in time.
@@ -74,9 +86,9 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-        if self.0.wanted() {
-            self.0.closed.notify_one();
+        self.connections.open.fetch_sub(1, Ordering::SeqCst);
+        if self.connections.wanted() {
+            self.connections.closed.notify_one();
         }
     }
 }

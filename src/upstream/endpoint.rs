@@ -37,6 +37,8 @@ pub struct Endpoint {
     /// Its metrics.
     pub metrics: Arc<EndpointMetrics>,
     in_flight: AtomicUsize,
+    /// The turn of the last request that brought its address.
+    used: AtomicUsize,
     ejected: AtomicBool,
     unhealthy: AtomicBool,
     /// Whether it is in slow start; spares the choice a lock when it is not.
@@ -122,6 +124,7 @@ impl Endpoint {
             host,
             metrics,
             in_flight: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
             ejected: AtomicBool::new(false),
             unhealthy: AtomicBool::new(false),
             returning: AtomicBool::new(returned.is_some()),
@@ -146,6 +149,17 @@ impl Endpoint {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is used in this turn of its upstream.
+    pub fn use_in(&self, turn: usize) {
+        self.used.store(turn, Ordering::Relaxed);
+    }
+
+    /// The turn in which it was used last.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Whether it may be chosen at this time.

@@ -13,11 +13,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
+use super::Upstream;
 use super::address::EndpointAddress;
-use super::connect::{Secure, Stream, connect};
+use super::connect::{Secure, Stream, connect, introduce};
+use super::endpoint::Endpoint;
 use crate::clock;
 use crate::config::upstream::Protocol;
 use crate::policy::health_check::Settings;
+use crate::proxy_protocol::{self, Origin};
 use crate::tls::client::Offer;
 
 /// How the check names itself.
@@ -31,11 +34,25 @@ const MAX_HEAD: usize = 64 << 10;
 pub struct Speak<'a> {
     /// The protocol, or that the endpoint may choose it.
     pub protocol: Protocol,
+    /// The version of the PROXY protocol in which we say that we come for ourselves, if it is
+    /// wanted there.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// TLS, if it is spoken there.
     pub tls: Option<Secure<'a>>,
 }
 
-impl Speak<'_> {
+impl<'a> Speak<'a> {
+    /// What is spoken to an endpoint of an upstream.
+    #[must_use]
+    pub fn to(upstream: &'a Upstream, endpoint: &'a Endpoint) -> Self {
+        let settings = &upstream.settings;
+        Self {
+            protocol: settings.protocol,
+            proxy_protocol: settings.proxy_protocol,
+            tls: Secure::of(upstream, endpoint),
+        }
+    }
+
     fn offer(&self, settings: &Settings) -> Offer {
         match self.protocol {
             _ if settings.grpc.is_some() => Offer::Http2,
@@ -92,7 +109,11 @@ async fn open(
     speak: Speak<'_>,
 ) -> Result<Stream, String> {
     let failed = |error| format!("cannot connect to {address}: {error}");
-    let stream = connect(address).await.map_err(failed)?;
+    let mut stream = connect(address).await.map_err(failed)?;
+    if let Some(version) = speak.proxy_protocol {
+        let introduced = introduce(&mut stream, version, Origin::Sender).await;
+        introduced.map_err(failed)?;
+    }
     let Some(secure) = speak.tls else { return Ok(stream) };
     secure.shake(stream, speak.offer(settings)).await.map_err(|cause| cause.to_string())
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::address::{EndpointAddress, Target};
-use super::connect::Secure;
 use super::endpoint::Endpoint;
 use super::health::Speak;
 use super::resolve::{Resolver, keep_resolved};
@@ -176,8 +175,7 @@ async fn check_one(
             return endpoint.id;
         }
         drop(set);
-        let tls = Secure::of(&upstream, &endpoint);
-        let speak = Speak { protocol: upstream.settings.protocol, tls };
+        let speak = Speak::to(&upstream, &endpoint);
         let result = health::check(&endpoint.address, &settings, &host, speak).await;
         let changed = endpoint.checked(&upstream.settings, result.is_ok(), clock::now());
         match (changed, result) {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http::{header, uri};
 
+use crate::proxy_protocol::Origin;
+
 /// A request to send. Its head is borrowed, since another attempt may send it again.
 #[derive(Debug)]
 pub struct Message<'a, B> {
@@ -23,6 +25,8 @@ pub struct Message<'a, B> {
     pub idle_max: Option<Duration>,
     /// Who hears of interim answers; over HTTP/1 alone.
     pub informed: Option<&'a dyn Informed>,
+    /// Whom it is sent for.
+    pub origin: Origin,
 }
 
 /// Who hears of interim answers (RFC 9110, 15.2).

@@ -13,13 +13,15 @@ pub mod http1;
 pub mod keeper;
 mod local;
 pub mod message;
+mod original;
+pub mod own;
 pub mod pool;
 pub mod resolve;
 pub mod set;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Instant, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -106,6 +108,10 @@ impl Upstream {
     /// Chooses an endpoint that this request has not tried, if there is one.
     #[must_use]
     pub fn choose(&self, tried: &[u64], hash: Option<u64>, now: Instant) -> Option<Arc<Endpoint>> {
+        if self.settings.original_destination.is_some() {
+            // Its endpoints have nothing in common: there is no choice among them.
+            return None;
+        }
         let turn = match self.settings.load_balancing.policy {
             Policy::RoundRobin => self.state.turn.fetch_add(1, Ordering::Relaxed),
             _ => 0,
@@ -117,6 +123,9 @@ impl Upstream {
     /// Whether there is an endpoint that can be chosen and is not among these.
     #[must_use]
     pub fn has_other(&self, tried: &[u64], now: Instant) -> bool {
+        if self.settings.original_destination.is_some() {
+            return false;
+        }
         let set = self.state.endpoints.load();
         set.endpoints.iter().any(|e| !tried.contains(&e.id) && e.available(now))
     }
@@ -200,7 +209,11 @@ impl Upstream {
 
     /// Replaces the endpoints; those that stay keep their state and their connections.
     pub fn publish(&self, metrics: &Metrics, specs: &[Spec]) {
-        let _one_at_a_time = self.state.publishing.lock();
+        let one_at_a_time = self.state.publishing.lock();
+        self.replace(metrics, specs, &one_at_a_time);
+    }
+
+    fn replace(&self, metrics: &Metrics, specs: &[Spec], _one_at_a_time: &MutexGuard<'_, ()>) {
         let old = self.state.endpoints.load();
         let new = set::build(&self.name, &self.settings, &old, specs, metrics);
         self.state.endpoints.store(Arc::new(new));

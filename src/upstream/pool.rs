@@ -4,13 +4,14 @@
 //! lock. The last connection used is the first one used again: the others grow idle and are closed.
 
 mod chosen;
+mod idle;
 mod tunnel;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -18,6 +19,7 @@ use http_body::Body;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::idle::{Wanted, told};
 use super::answer;
 use super::connect::{self, Stream};
 use super::connections::Place;
@@ -25,10 +27,11 @@ use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
 use super::message::{Informed, Message};
-use super::{LocalExecutor, Upstream};
+use super::{LocalExecutor, Upstream, own};
 use crate::clock;
 use crate::config::upstream::Protocol;
 use crate::policy::outcome::{End, Outcome};
+use crate::proxy_protocol::Origin;
 use crate::tls::client::Offer;
 
 /// The largest head of an answer over HTTP/2, the same as over HTTP/1.
@@ -101,7 +104,8 @@ where
         // The rare ways are boxed, so that the common one stays small.
         match upstream.settings.protocol {
             _ if *message.method == Method::CONNECT => {
-                return Box::pin(self.connect(upstream, endpoint, connect_by)).await;
+                let origin = message.origin;
+                return Box::pin(self.connect(upstream, endpoint, origin, connect_by)).await;
             }
             Protocol::Http2 => {
                 return Box::pin(self.send_http2(upstream, endpoint, message, connect_by)).await;
@@ -124,7 +128,8 @@ where
     ) -> Result<Answered<B>, Error> {
         let (idle_max, informed) = (message.idle_max, message.informed);
         let mut outgoing = Outgoing::new(message);
-        while let Some(connection) = self.checkout(upstream, endpoint, idle_max) {
+        let wanted = Wanted { idle_max, told: told(upstream, outgoing.origin()) };
+        while let Some(connection) = self.checkout(upstream, endpoint, &wanted) {
             match exchange(connection, outgoing, informed).await {
                 Ok(response) => return Ok((response, self.lease(upstream, endpoint))),
                 Err((_, Some(unsent))) => outgoing = unsent,
@@ -142,7 +147,8 @@ where
         informed: Option<&dyn Informed>,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        let (stream, place) = self.open(upstream, endpoint, Offer::Http1, connect_by).await?;
+        let offer = (Offer::Http1, outgoing.origin());
+        let (stream, place) = self.open(upstream, endpoint, offer, connect_by).await?;
         self.exchange_on_new(upstream, endpoint, outgoing, informed, (stream, place)).await
     }
 
@@ -154,7 +160,8 @@ where
         informed: Option<&dyn Informed>,
         (stream, place): (Stream, Place),
     ) -> Result<Answered<B>, Error> {
-        let connection = Box::new(Connection::new(stream, place, clock::now()));
+        let connection = Connection::new(stream, place, clock::now());
+        let connection = Box::new(connection.told(told(upstream, outgoing.origin())));
         match exchange(connection, outgoing, informed).await {
             Ok(response) => Ok((response, self.lease(upstream, endpoint))),
             Err((fault, unsent)) => Err(broken(unsent.is_some(), Cause::Exchange(fault))),
@@ -169,45 +176,18 @@ where
         }
     }
 
-    /// The last connection given back that still lives; older ones stay for the sweep.
-    fn checkout(
-        &self,
-        upstream: &Upstream,
-        endpoint: &Endpoint,
-        idle_max: Option<Duration>,
-    ) -> Option<Box<Connection<B>>> {
-        let settings = &upstream.settings.pool;
-        let mut kept = self.by_endpoint.borrow_mut();
-        let idle = &mut kept.get_mut(&endpoint.id)?.idle;
-        if let (Some(most), Some(last)) = (idle_max, idle.last())
-            && clock::now().saturating_duration_since(last.since) > most
-        {
-            // The others were idle for longer still.
-            return None;
-        }
-        while let Some(Idle { mut connection, .. }) = idle.pop() {
-            let aged = settings.max_age.is_some_and(|max_age| {
-                clock::now().saturating_duration_since(connection.opened()) >= *max_age
-            });
-            let vouched = connection.opened_by() == upstream.opens_by();
-            if vouched && !aged && connection.is_silent() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
     /// A new connection and its place under the limit.
     async fn open(
         &self,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
-        offer: Offer,
+        (offer, origin): (Offer, Origin),
         connect_by: Instant,
     ) -> Result<(Stream, Place), Error> {
-        let place = self.place(upstream, connect_by).await?;
-        let opening = connect::open(upstream, endpoint, offer);
+        let mut place = self.place(upstream, connect_by).await?;
+        let opening = connect::open(upstream, endpoint, offer, origin);
         let stream = opened(clock::until(connect_by, opening).await.ok())?;
+        place.keep(own::connected(|| stream.local_address()));
         upstream.state.metrics.connections_opened.inc();
         Ok((stream, place))
     }
@@ -272,7 +252,9 @@ where
         endpoint: &Arc<Endpoint>,
         connect_by: Instant,
     ) -> Result<Rc<Http2<B>>, Error> {
-        let (stream, place) = self.open(upstream, endpoint, Offer::Http2, connect_by).await?;
+        // One connection for all clients: the settings allow no word of one of them on it.
+        let offer = (Offer::Http2, Origin::Sender);
+        let (stream, place) = self.open(upstream, endpoint, offer, connect_by).await?;
         self.shake_http2(upstream, endpoint, stream, place, connect_by).await
     }
 

@@ -1,6 +1,7 @@
 //! The endpoints of an upstream at one time, and the choice among them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +19,8 @@ pub struct EndpointSet {
     /// The endpoints, in a stable order.
     pub endpoints: Vec<Arc<Endpoint>>,
     plan: Plan,
+    /// The place of each by its address, where requests bring that.
+    places: HashMap<SocketAddr, usize>,
 }
 
 /// What an endpoint should be.
@@ -72,6 +75,11 @@ impl Endpoints for View<'_> {
 }
 
 impl EndpointSet {
+    /// The endpoint of an address, where requests bring that.
+    pub(super) fn at(&self, address: &SocketAddr) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(*self.places.get(address)?)
+    }
+
     /// Chooses an endpoint. When the rules leave none, what the settings say of that decides.
     pub(super) fn choose(
         &self,
@@ -146,6 +154,14 @@ pub(super) fn build(
             local: settings.zone.is_some() && settings.zone.as_deref() == endpoint.zone.as_deref(),
         })
         .collect();
+    if settings.original_destination.is_some() {
+        let place = |(place, endpoint): (usize, &Arc<Endpoint>)| match endpoint.address {
+            EndpointAddress::Tcp(address) => Some((address, place)),
+            EndpointAddress::Unix(_) => None,
+        };
+        let places = endpoints.iter().enumerate().filter_map(place).collect();
+        return EndpointSet { endpoints, places, ..EndpointSet::default() };
+    }
     let plan = Plan::build(&settings.load_balancing, &members);
-    EndpointSet { endpoints, plan }
+    EndpointSet { endpoints, plan, places: HashMap::new() }
 }

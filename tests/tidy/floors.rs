@@ -37,6 +37,7 @@ const SHELL: &[&str] = &[
 pub(crate) const HOUSE: &[Place] = &[
     Place { module: "units", floor: 0, crates: &["schemars", "serde"] },
     Place { module: "policy", floor: 1, crates: &["schemars", "serde"] },
+    Place { module: "proxy_protocol", floor: 1, crates: &["schemars", "serde"] },
     Place {
         module: "config",
         floor: 2,

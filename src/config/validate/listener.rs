@@ -25,10 +25,29 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, listener: &Listener) {
             format!("`{via}` cannot stand in a Via field; write a name without spaces, or null"),
         );
     }
+    if listener.socket_mode.is_some() && matches!(listener.bind, Bind::Tcp(_)) {
+        let path = format!("{at}.socket_mode");
+        check.conflict(&path, "does nothing without a unix socket; leave it out");
+    }
+    if listener.original_destination {
+        redirected(check, &format_args!("{at}.original_destination"), listener);
+    }
     if let Some(settings) = &listener.tls {
         tls::listener(check, &format_args!("{at}.tls"), settings);
     }
     limits(check, &format_args!("{at}.limits"), &listener.limits);
+}
+
+/// Only the kernel's word for a TCP connection is believed.
+fn redirected(check: &mut Check<'_>, at: At<'_>, listener: &Listener) {
+    if matches!(listener.bind, Bind::Unix(_)) {
+        check.conflict(at, "does nothing on a unix socket: only TCP can be redirected");
+    }
+    if listener.proxy_protocol {
+        let message = "stands beside `proxy_protocol`: whoever writes that header has connected \
+                       to this listener itself";
+        check.conflict(at, message);
+    }
 }
 
 fn limits(check: &mut Check<'_>, at: At<'_>, limits: &Limits) {

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::super::upstream::{Dns, Protocol, Upstream};
+use super::super::upstream::{Dns, OriginalDestination, Protocol, Upstream};
 use super::{At, Check, MAX_ENDPOINTS, policy, tls};
+use crate::policy::Mode;
 use crate::units::Period;
 
 /// The largest weight: above it a share can no longer be told from all.
@@ -12,6 +13,7 @@ const MOST_WEIGHT: u32 = 1000;
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     // An absent name and an empty list are the same here: neither says where requests go.
     match (upstream.endpoints.is_empty(), &upstream.dns) {
+        (true, None) if upstream.original_destination.is_some() => {}
         (true, None) => check.problem(at, "has no endpoints; write `endpoints` or `dns`"),
         (false, Some(_)) => check.problem(
             &format_args!("{at}.dns"),
@@ -49,6 +51,9 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
         check.name(&format_args!("{at}.zone"), zone);
     }
     tls::names(check, at, upstream);
+    if let Some(settings) = &upstream.original_destination {
+        original(check, at, upstream, settings);
+    }
     policies(check, at, upstream);
     let asks = upstream.health_check.as_ref().is_some_and(|settings| settings.grpc.is_some());
     let speaks = match upstream.protocol {
@@ -62,7 +67,34 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
     }
 }
 
+/// An upstream of destinations that have nothing in common but the way to them.
+fn original(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream, own: &OriginalDestination) {
+    let path = format!("{at}.original_destination");
+    check.range(&format_args!("{path}.max_endpoints"), own.max_endpoints, 1, MAX_ENDPOINTS);
+    if !upstream.endpoints.is_empty() || upstream.dns.is_some() {
+        check.conflict(&path, "stands beside `endpoints` or `dns`; an upstream has one of them");
+    }
+    if upstream.health_check.is_some() {
+        let message = "would ask every server that anybody has called for its health; leave it out";
+        check.conflict(&format_args!("{at}.health_check"), message);
+    }
+    if upstream.zone.is_some() {
+        let message = "does nothing here: each request brings its one endpoint; leave it out";
+        check.conflict(&format_args!("{at}.zone"), message);
+    }
+    if upstream.concurrency.mode != Mode::Off {
+        let message = "would let one slow destination take the places of all; an upstream with \
+                       `original_destination` needs `concurrency: { mode: off }`";
+        check.conflict(&format_args!("{at}.concurrency"), message);
+    }
+}
+
 pub(super) fn policies(check: &mut Check<'_>, at: At<'_>, upstream: &Upstream) {
+    if upstream.proxy_protocol.is_some() && upstream.protocol != Protocol::Http1 {
+        let message = "needs `protocol: http1`: a connection of HTTP/2 is shared by many clients, \
+                       and the header can name one";
+        check.conflict(&format_args!("{at}.proxy_protocol"), message);
+    }
     let pool = &upstream.pool;
     if pool.max_connections == 0 {
         check.problem(

@@ -65,9 +65,9 @@ fn every_reason_has_an_answer_in_every_language() {
 #[test]
 fn grpc_statuses_follow_its_table_for_http_and_ours_for_limits_and_time() {
     let of_status = |status| match status {
-        400 => 13,
+        400 | 508 => 13,
         403 => 7,
-        404 | 501 => 12,
+        404 | 421 | 501 => 12,
         408 => 4,
         413 | 429 | 431 => 8,
         502 | 503 => 14,

@@ -25,7 +25,6 @@ use crate::shared::Shared;
 use crate::snapshot::keys::Keys;
 use crate::snapshot::route::Route;
 use crate::upstream::Upstream;
-use crate::upstream::connect::Secure;
 use crate::upstream::health::{self, Speak};
 
 /// The most records that are being asked about; each holds its key.
@@ -195,8 +194,7 @@ async fn ask(question: &Question, probe: &Probe, pace: &Pace) -> Said {
 async fn answers(upstream: &Upstream, probe: &Probe, path: &str, expect: StatusRange) -> bool {
     let Some(endpoint) = upstream.choose(&[], None, clock::now()) else { return false };
     let check = Check { path: path.to_owned(), timeout: probe.timeout, expect, ..Check::default() };
-    let tls = Secure::of(upstream, &endpoint);
-    let speak = Speak { protocol: upstream.settings.protocol, tls };
+    let speak = Speak::to(upstream, &endpoint);
     match health::check(&endpoint.address, &check, &endpoint.name, speak).await {
         Ok(()) => true,
         Err(why) => {

@@ -224,6 +224,9 @@ families! {
         ListenerHandshakes = COUNTER "outrigger_listener_tls_handshakes_total"
             ["listener" "result"]
             "TLS handshakes with clients: full, resumed, or why there is no connection.";
+        ListenerProxyHeaders = COUNTER "outrigger_listener_proxy_headers_total"
+            ["listener" "result"]
+            "Headers of the PROXY protocol by version, or why the connection was refused.";
     }
     Worker {
         WorkerBusy = COUNTER "outrigger_worker_busy_seconds_total" ["worker"]

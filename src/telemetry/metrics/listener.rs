@@ -3,6 +3,7 @@
 use super::cell::{Counter, Level};
 use super::children::{Emit, count};
 use super::family::Family;
+use super::proxy_header::HeadersIn;
 use super::samples::Samples;
 use super::tls::HandshakesIn;
 use crate::telemetry::reason::Reason;
@@ -18,6 +19,8 @@ pub struct ListenerMetrics {
     pub connection_limit: Level,
     /// How its TLS handshakes ended.
     pub handshakes: HandshakesIn,
+    /// What came of the headers of the PROXY protocol that it demands.
+    pub proxy_headers: HeadersIn,
     reasons: [Counter; Reason::COUNT],
 }
 
@@ -28,6 +31,7 @@ impl Default for ListenerMetrics {
             accepted: Counter::default(),
             connection_limit: Level::default(),
             handshakes: HandshakesIn::default(),
+            proxy_headers: HeadersIn::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
         }
     }
@@ -53,6 +57,7 @@ impl Emit for ListenerMetrics {
                 samples.gauge(owner, None, self.connection_limit.get() as f64);
             }
             Family::ListenerHandshakes => self.handshakes.emit(owner, samples),
+            Family::ListenerProxyHeaders => self.proxy_headers.emit(owner, samples),
             Family::ListenerReasons => {
                 for (counter, reason) in self.reasons.iter().zip(Reason::ALL) {
                     samples.occurred(owner, reason.as_str(), counter.get());

@@ -7,6 +7,7 @@ use crate::policy::idempotency::record::{Doubt, State};
 use crate::policy::idempotency::response::{Bypassed, Status};
 use crate::policy::mirror::Copied;
 use crate::policy::outcome::{End, Outcome};
+use crate::proxy_protocol::Fault;
 use crate::telemetry::reason::Reason;
 
 const CAUSES: &[&str] = &["budget", "deadline", "not_safe"];
@@ -77,6 +78,7 @@ fn accepting(metrics: &Metrics) {
     listener.accepted.add(2);
     listener.connection_limit.set(1000);
     listener.reason(Reason::NoRoute);
+    listener.proxy_headers.count(HeaderIn::Bad(Fault::Absent));
     let worker = metrics.worker(0);
     worker.busy.add(Duration::from_millis(1250));
     worker.connections.inc();

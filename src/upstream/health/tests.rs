@@ -27,7 +27,8 @@ fn settings(path: &str, expect: &str) -> Settings {
 
 /// In the clear.
 fn plain(http2: bool) -> Speak<'static> {
-    Speak { protocol: if http2 { Protocol::Http2 } else { Protocol::Http1 }, tls: None }
+    let protocol = if http2 { Protocol::Http2 } else { Protocol::Http1 };
+    Speak { protocol, proxy_protocol: None, tls: None }
 }
 
 fn tcp(listener: &TcpListener) -> EndpointAddress {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf};
 use super::head::{self, Framing, Head};
 use super::{Fault, Outgoing};
 use crate::http1::{Decoder, Step, members};
+use crate::proxy_protocol::Origin;
 use crate::upstream::connect::Stream;
 use crate::upstream::connections::Place;
 use crate::upstream::message::Informed;
@@ -41,6 +42,8 @@ pub struct Connection<B> {
     /// The protocols that the request offers to go on with, if it offers any.
     offered: Option<Box<HeaderValue>>,
     opened: Instant,
+    /// Whom the endpoint was told that it is for, where it wants to be told.
+    told: Option<Box<Origin>>,
     /// Free again when the socket is closed: the wire is dropped first.
     place: Place,
 }
@@ -102,6 +105,7 @@ where
             reusable: true,
             offered: None,
             opened: now,
+            told: None,
             place,
         }
     }
@@ -118,6 +122,18 @@ where
             Wire::Whole(stream) => Some(Switched { stream, early: buffer, place }),
             Wire::Half { .. } | Wire::Closed => None,
         }
+    }
+
+    /// A connection of which the endpoint was told whom it is for.
+    #[must_use]
+    pub fn told(mut self, origin: Option<Origin>) -> Self {
+        self.told = origin.map(Box::new);
+        self
+    }
+
+    /// Whom the endpoint was told that it is for.
+    pub fn is_told(&self) -> Option<&Origin> {
+        self.told.as_deref()
     }
 
     /// When it was opened.

@@ -14,6 +14,7 @@ use tokio::io::AsyncWrite;
 
 use super::Fault;
 use crate::http1::{self, Delimited, Stopped, put_field, put_length};
+use crate::proxy_protocol::Origin;
 use crate::upstream::message::{Message, OwnFields};
 
 /// Room for the head of a usual request, so that its buffer need not grow.
@@ -25,6 +26,7 @@ pub struct Outgoing<B> {
     message: http1::Outgoing<B>,
     asks_for_head: bool,
     offered: Option<Box<HeaderValue>>,
+    origin: Origin,
 }
 
 impl<B> Outgoing<B>
@@ -34,7 +36,7 @@ where
     /// Writes the head down. The body's framing is ours, whatever the fields say: by length where
     /// it is known, in chunks where it is not.
     pub fn new(message: Message<'_, B>) -> Self {
-        let Message { method, uri, headers, own, body, .. } = message;
+        let Message { method, uri, headers, own, body, origin, .. } = message;
         let delimited = match body.size_hint().exact() {
             Some(length) => Delimited::Length(length),
             None => Delimited::Chunked,
@@ -59,12 +61,22 @@ where
         }
         lead.extend_from_slice(b"\r\n");
         let asks_for_head = *method == Method::HEAD;
-        Self { message: http1::Outgoing::new(lead, body, delimited, true), asks_for_head, offered }
+        Self {
+            message: http1::Outgoing::new(lead, body, delimited, true),
+            asks_for_head,
+            offered,
+            origin,
+        }
     }
 
     /// The protocols that it offers to go on with: what of `Upgrade` was let through to here.
     pub fn offered(&self) -> Option<&HeaderValue> {
         self.offered.as_deref()
+    }
+
+    /// Whom it is sent for.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Whether a byte of it has been written.

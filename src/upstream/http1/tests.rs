@@ -64,6 +64,7 @@ async fn ours(text: &str, method: &Method) -> Read {
         body,
         idle_max: None,
         informed: None,
+        origin: crate::proxy_protocol::Origin::Sender,
     }));
     let head = std::future::poll_fn(|cx| connection.poll_head(None, cx)).await.ok()?;
     finish(head.map(|()| Body::Http1(connection))).await

@@ -5,7 +5,7 @@ static MORE: HeaderName = HeaderName::from_static("x-more");
 
 fn message<'a>(uri: &'a Uri, headers: &'a HeaderMap, own: &'a OwnFields) -> Message<'a, ()> {
     let (method, idle_max, informed) = (&Method::POST, None, None);
-    Message { method, uri, headers, own, body: (), idle_max, informed }
+    Message { method, uri, headers, own, body: (), idle_max, informed, origin: Origin::Sender }
 }
 
 #[test]

@@ -35,7 +35,8 @@ where
         if self.has_idle(endpoint) {
             return self.send_http1(upstream, endpoint, message, connect_by).await;
         }
-        let (stream, place) = self.open(upstream, endpoint, Offer::Either, connect_by).await?;
+        let offer = (Offer::Either, message.origin);
+        let (stream, place) = self.open(upstream, endpoint, offer, connect_by).await?;
         if stream.chose_http2() {
             let shaking = self.shake_http2(upstream, endpoint, stream, place, connect_by);
             // Kept, so that the request finds it.

@@ -10,6 +10,7 @@ use http_body::Body;
 
 use super::{Answered, Pools};
 use crate::clock;
+use crate::proxy_protocol::Origin;
 use crate::tls::client::Offer;
 use crate::upstream::Upstream;
 use crate::upstream::answer;
@@ -28,9 +29,11 @@ where
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         endpoint: &Arc<Endpoint>,
+        origin: Origin,
         connect_by: Instant,
     ) -> Result<Answered<B>, Error> {
-        let (stream, place) = self.open(upstream, endpoint, Offer::Http1, connect_by).await?;
+        let (stream, place) =
+            self.open(upstream, endpoint, (Offer::Http1, origin), connect_by).await?;
         let connection = Box::new(Connection::for_tunnel(stream, place, clock::now()));
         let answer = Response::new(answer::Body::Http1(connection));
         Ok((answer, self.lease(upstream, endpoint)))

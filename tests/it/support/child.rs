@@ -16,7 +16,7 @@ use super::sidecar::eventually;
 /// A process; killed when this is dropped.
 pub(crate) struct Child {
     process: std::process::Child,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     /// What it has written to standard error so far.
     said: Arc<Mutex<String>>,
 }
@@ -62,11 +62,25 @@ impl Child {
 
     /// Runs a command that takes the file's name.
     async fn run(mut command: Command, text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let file = folder.path().join("outrigger.yaml");
         std::fs::write(&file, Self::whole(folder.path(), text)).unwrap();
-        let mut process =
-            command.arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg(&file);
+        let child = Self::spawn(command, folder);
+        let socket = child.socket();
+        eventually("it listens", async || UnixStream::connect(&socket).await.is_ok()).await;
+        child
+    }
+
+    /// Another process of the same configuration and the same sockets; not waited for.
+    pub(crate) fn again(&self) -> Self {
+        let mut run = command();
+        run.arg("run").arg(self.folder.path().join("outrigger.yaml"));
+        Self::spawn(run, Arc::clone(&self.folder))
+    }
+
+    fn spawn(mut command: Command, folder: Arc<tempfile::TempDir>) -> Self {
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::<Mutex<String>>::default();
         let (lines, heard) = (process.stderr.take().unwrap(), Arc::clone(&said));
         // Ends with the process.
@@ -77,10 +91,7 @@ impl Child {
                 said.push('\n');
             }
         });
-        let child = Self { process, folder, said };
-        let socket = child.socket();
-        eventually("it listens", async || UnixStream::connect(&socket).await.is_ok()).await;
-        child
+        Self { process, folder, said }
     }
 
     fn whole(folder: &Path, text: &str) -> String {

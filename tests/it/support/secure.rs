@@ -160,7 +160,15 @@ impl TlsClient {
 
     /// Shakes hands, asking for this name.
     pub(crate) async fn connect(&self, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await?;
+        self.connect_over(TcpStream::connect(self.address).await?, name).await
+    }
+
+    /// The same over a connection on which something may have been sent already.
+    pub(crate) async fn connect_over(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
         within("a handshake", connector.connect(name, stream)).await

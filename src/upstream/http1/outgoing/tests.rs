@@ -123,7 +123,8 @@ fn message(method: &str, headers: &HeaderMap, own: &OwnFields, body: Frames) -> 
     let method = method.parse().expect("a method");
     let uri = http::Uri::from_static("/a?b");
     let (idle_max, informed) = (None, None);
-    Outgoing::new(Message { method: &method, uri: &uri, headers, own, body, idle_max, informed })
+    let (method, uri, origin) = (&method, &uri, Origin::Sender);
+    Outgoing::new(Message { method, uri, headers, own, body, idle_max, informed, origin })
 }
 
 fn written(mut outgoing: Outgoing<Frames>) -> String {
