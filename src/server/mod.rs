@@ -7,5 +7,6 @@ pub mod connection;
 pub mod drain;
 pub mod handshake;
 mod http1;
+mod http2;
 mod stream;
 pub mod thread;

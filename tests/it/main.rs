@@ -25,6 +25,7 @@ mod fallback;
 mod framing;
 mod head_limits;
 mod hedge;
+mod http2;
 mod idempotency;
 mod interim;
 mod kept_answers;

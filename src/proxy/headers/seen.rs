@@ -59,6 +59,12 @@ impl Fields {
     pub const REQUEST_ID: Self = Self(1 << 20);
     /// `x-priority`.
     pub const PRIORITY: Self = Self(1 << 21);
+    /// `Cookie`.
+    pub const COOKIE: Self = Self(1 << 22);
+    /// More than one line of `Cookie`.
+    pub const COOKIES: Self = Self(1 << 23);
+    /// Any field whose value begins or ends with white space.
+    pub const PADDED: Self = Self(1 << 24);
 
     /// Both sets together.
     #[must_use]
@@ -79,6 +85,7 @@ impl Fields {
             2 if name == "te" => Self::TE,
             4 if name == "host" => Self::HOST,
             6 if name == "expect" => Self::EXPECT,
+            6 if name == "cookie" => Self::COOKIE,
             7 if name == "upgrade" => Self::UPGRADE,
             10 if name == "connection" => Self::CONNECTION,
             10 if name == "keep-alive" => Self::KEEP_ALIVE,
@@ -110,6 +117,7 @@ impl Fields {
             Self::TYPE if is_grpc_type(value.as_bytes()) => Self::GRPC,
             Self::TYPE if value.as_bytes().starts_with(b"text/event-stream") => Self::EVENTS,
             Self::HOST if self.any(Self::HOST) => Self::HOSTS,
+            Self::COOKIE if self.any(Self::COOKIE) => Self::COOKIES,
             _ => Self::default(),
         }
     }
@@ -135,6 +143,9 @@ impl Seen {
             let name = name.as_str();
             // The colon, the space and the line's end.
             seen.bytes += name.len() + value.len() + 4;
+            if is_padded(value) {
+                seen.fields = seen.fields.and(Fields::PADDED);
+            }
             let kind = Fields::named(name);
             if kind == Fields::default() {
                 continue;
@@ -146,6 +157,12 @@ impl Seen {
         }
         seen
     }
+}
+
+/// Whether a value begins or ends with white space, which no reader of HTTP/1 leaves on it.
+pub(super) fn is_padded(value: &HeaderValue) -> bool {
+    let (first, last) = (value.as_bytes().first(), value.as_bytes().last());
+    first.is_some_and(u8::is_ascii_whitespace) || last.is_some_and(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::children::{Emit, count};
 use super::family::Family;
 use super::samples::Samples;
 use super::tls::HandshakesIn;
+use crate::policy::flood::Flood;
 use crate::telemetry::reason::Reason;
 
 /// The numbers of a listener.
@@ -19,6 +20,7 @@ pub struct ListenerMetrics {
     /// How its TLS handshakes ended.
     pub handshakes: HandshakesIn,
     reasons: [Counter; Reason::COUNT],
+    floods: [Counter; Flood::ALL.len()],
 }
 
 impl Default for ListenerMetrics {
@@ -29,6 +31,7 @@ impl Default for ListenerMetrics {
             connection_limit: Level::default(),
             handshakes: HandshakesIn::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
+            floods: Default::default(),
         }
     }
 }
@@ -37,6 +40,11 @@ impl ListenerMetrics {
     /// Counts a request that was answered, or broken off, before a route was chosen.
     pub fn reason(&self, reason: Reason) {
         count(&self.reasons, reason.index());
+    }
+
+    /// Counts a connection that was ended because its client sent too many frames of a kind.
+    pub fn flood(&self, flood: Flood) {
+        count(&self.floods, flood as usize);
     }
 }
 
@@ -51,6 +59,11 @@ impl Emit for ListenerMetrics {
             }
             Family::ListenerConnectionLimit => {
                 samples.gauge(owner, None, self.connection_limit.get() as f64);
+            }
+            Family::ListenerFloods => {
+                for (counter, flood) in self.floods.iter().zip(Flood::ALL) {
+                    samples.occurred(owner, flood.as_str(), counter.get());
+                }
             }
             Family::ListenerHandshakes => self.handshakes.emit(owner, samples),
             Family::ListenerReasons => {
