@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs h2spec, a conformance test of HTTP/2 servers (https://github.com/summerwind/h2spec), against a
-# listener of Outrigger, in the clear and over TLS, and fails on cases that are not named below.
+# listener of Outrigger, in the clear and over TLS, and fails when a case does.
 #
 #   H2SPEC=/path/to/h2spec OUTRIGGER=/path/to/outrigger bash bench/h2spec.sh
 #
@@ -53,7 +53,8 @@ class Back(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Back).serve_forever()
 PY
-python3 "$work/back.py" "$back_port" &
+# Many cases break off in the middle, of which it would complain.
+python3 "$work/back.py" "$back_port" 2>/dev/null &
 pids+=($!)
 
 cat > "$work/outrigger.yaml" <<YAML
@@ -67,7 +68,7 @@ listeners:
 upstreams: { back: { endpoints: ["127.0.0.1:$back_port"] } }
 routes: [{ name: all, upstream: back }]
 YAML
-"$outrigger" run --config "$work/outrigger.yaml" &
+"$outrigger" run "$work/outrigger.yaml" &
 pids+=($!)
 for port in "$clear_port" "$tls_port" "$back_port"; do
   until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.1; done
@@ -86,5 +87,5 @@ run() {
   [ "$failed" -le "$expected" ]
 }
 
-run clear "${CLEAR_FAILS:-2}" -p "$clear_port"
-run tls "${TLS_FAILS:-1}" -p "$tls_port" -t -k
+run clear "${CLEAR_FAILS:-0}" -p "$clear_port"
+run tls "${TLS_FAILS:-0}" -p "$tls_port" -t -k

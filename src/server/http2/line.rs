@@ -179,9 +179,10 @@ fn of_client(frame: &Frame) -> Option<Sign> {
         kind::CONTINUATION => Sign::Continuation,
         kind::RST_STREAM => Sign::Reset,
         kind::SETTINGS if !frame.acknowledges() => Sign::Settings,
-        kind::PING if !frame.acknowledges() => Sign::Ping,
+        // Answers to pings of ours are few.
+        kind::PING => Sign::Ping,
         kind::WINDOW_UPDATE => Sign::WindowUpdate,
-        kind::DATA | kind::SETTINGS | kind::PING => return None,
+        kind::DATA | kind::SETTINGS => return None,
         _ => Sign::Idle,
     })
 }

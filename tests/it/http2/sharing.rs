@@ -138,7 +138,7 @@ async fn when_who_opens_it_is_given_up_another_does() {
         }
     });
     let settings = format!("protocol: http2, tls: {{ ca: {} }}", ca.display());
-    let proxy = through(address, &settings, "timeouts: { connect: 60s }").spawn().await;
+    let proxy = through(address, &settings, "timeouts: { connect: 10s }").spawn().await;
     let mut peer = Peer::connect(proxy.address()).await;
     peer.send(get(1)).await;
     eventually("a connection", || accepted.load(Ordering::SeqCst) == 1).await;
