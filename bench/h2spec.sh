@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs h2spec, a conformance test of HTTP/2 servers (https://github.com/summerwind/h2spec), against a
-# listener of Outrigger, in the clear and over TLS, and fails when a case does.
+# Runs h2spec, a conformance test of HTTP/2 servers (https://github.com/summerwind/h2spec), against
+# a listener of Outrigger, in the clear and over TLS, and fails when a case does.
 #
 #   H2SPEC=/path/to/h2spec OUTRIGGER=/path/to/outrigger bash bench/h2spec.sh
 #

@@ -19,6 +19,7 @@ use http_body::Body;
 
 use self::http2::{Http2, refused_by_peer};
 use self::turn::Opening;
+use super::Upstream;
 use super::answer;
 use super::connect::{self, Stream};
 use super::connections::Place;
@@ -26,12 +27,10 @@ use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
 use super::message::{Informed, Message};
-use super::Upstream;
 use crate::clock;
 use crate::config::upstream::Protocol;
 use crate::policy::outcome::{End, Outcome};
 use crate::tls::client::Offer;
-
 
 /// The connections of one worker.
 pub struct Pools<B> {

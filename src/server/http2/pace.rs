@@ -1,10 +1,11 @@
 //! A stream whose client takes nothing of its answer is given up.
 //!
-//! Over HTTP/1 a client that does not read holds up its connection, and the watch over that ends it.
-//! Over HTTP/2 one stream can be held up by its window while the connection goes on, for as long as
-//! the client likes, and with it a connection to the upstream and its places. So each stream has
-//! its own watch: a piece of its answer, of [`PIECE`] bytes at most, has to be taken within the
-//! listener's idle timeout. Windows that are opened a few bytes at a time do not help against that.
+//! Over HTTP/1 a client that does not read holds up its connection, and the watch over that ends
+//! it. Over HTTP/2 one stream can be held up by its window while the connection goes on, for as
+//! long as the client likes, and with it a connection to the upstream and its places. So each
+//! stream has its own watch: a piece of its answer, of [`PIECE`] bytes at most, has to be taken
+//! within the listener's idle timeout. Windows that are opened a few bytes at a time do not help
+//! against that.
 
 use std::cell::Cell;
 use std::pin::Pin;

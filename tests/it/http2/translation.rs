@@ -57,15 +57,21 @@ routes: [{ name: r, upstream: back, retry: { mode: off } }]
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// A request's fields as they are said, good or bad.
-type Said = Vec<(&'static [u8], &'static [u8])>;
+/// A field as it is said, good or bad.
+type Field = (&'static [u8], &'static [u8]);
+
+/// A request's fields.
+type Said = Vec<Field>;
+
+/// What is wrong with an answer, and its fields.
+type Answer = (&'static str, &'static [(&'static str, &'static str)]);
 
 /// These pseudo-fields, and a field after them.
 fn said(
     method: &'static [u8],
     authority: &'static [u8],
     path: &'static [u8],
-    more: &[(&'static [u8], &'static [u8])],
+    more: &[Field],
 ) -> Said {
     let mut said: Said =
         vec![(b":method", method), (b":scheme", b"http"), (b":authority", authority)];
@@ -195,7 +201,7 @@ async fn a_body_of_another_length_is_never_whole() {
     let (upstream, kept) = keeping(OK).await;
     let proxy = through(&upstream, "http1").await;
     let head = |length| block(&fields("POST", &[("content-length", length)]));
-    let table: [(&str, &str, Vec<u8>); 5] = [
+    let table = [
         ("more", "3", frame(DATA, END_STREAM, 1, b"12345")),
         ("less", "5", frame(DATA, END_STREAM, 1, b"123")),
         ("none", "5", frame(DATA, END_STREAM, 1, b"")),
@@ -219,7 +225,7 @@ async fn a_body_of_another_length_is_never_whole() {
 async fn trailers_that_are_no_trailers_are_refused() {
     let (upstream, kept) = keeping(OK).await;
     let proxy = through(&upstream, "http1").await;
-    let table: [(&str, u8, &[(&str, &str)]); 3] = [
+    let table = [
         ("a field of the connection", END_HEADERS | END_STREAM, &[("connection", "close")]),
         ("framing", END_HEADERS | END_STREAM, &[("transfer-encoding", "chunked")]),
         ("not the end", END_HEADERS, &[("x-sum", "1")]),
@@ -347,7 +353,7 @@ async fn framing(answer: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_http2_that_is_malformed_is_an_upstream_error() {
-    let table: [(&str, &[(&str, &str)]); 8] = [
+    let table: [Answer; 8] = [
         ("connection", &[(":status", "200"), ("connection", "close")]),
         ("transfer-encoding", &[(":status", "200"), ("transfer-encoding", "chunked")]),
         ("a value with CR LF", &[(":status", "200"), ("x-any", "1\r\ninjected: 1")]),

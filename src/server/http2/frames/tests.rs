@@ -48,8 +48,8 @@ fn a_reset_tells_its_code() {
 
 #[test]
 fn data_that_is_only_padding_is_empty() {
-    let table: [(u8, &[u8], bool); 7] = [
-        (0, &[], true),
+    let table = [
+        (0, &[][..], true),
         (0, &[1], false),
         (8, &[], true),
         (8, &[0], true),
