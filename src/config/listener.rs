@@ -7,7 +7,6 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Later;
 use super::tls::ListenerTls;
 use crate::units::{ByteSize, Period, text_value};
 
@@ -173,21 +172,21 @@ pub struct Limits {
 pub struct Http2Limits {
     /// Streams at once.
     pub max_concurrent_streams: u32,
-    /// Streams that the client resets in a second.
-    pub resets_per_second: Later,
-    /// Pings in a second.
-    pub pings_per_second: Later,
-    /// Settings frames in a second.
-    pub settings_per_second: Later,
+    /// Streams in a second that the client resets, or makes us reset; the connection ends above it.
+    pub resets_per_second: u32,
+    /// Pings in a second; the connection ends above it.
+    pub pings_per_second: u32,
+    /// Settings frames in a second; the connection ends above it.
+    pub settings_per_second: u32,
 }
 
 impl Default for Http2Limits {
     fn default() -> Self {
         Self {
             max_concurrent_streams: 256,
-            resets_per_second: Later,
-            pings_per_second: Later,
-            settings_per_second: Later,
+            resets_per_second: 1000,
+            pings_per_second: 100,
+            settings_per_second: 50,
         }
     }
 }

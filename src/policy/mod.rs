@@ -17,6 +17,7 @@ pub mod cache;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod ejection;
+pub mod flood;
 pub mod health_check;
 pub mod hedge;
 pub mod idempotency;

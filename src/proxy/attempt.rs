@@ -362,7 +362,7 @@ fn classify(
             } else {
                 outbound.body_failure().map(Refusal::from)
             };
-            let reason = match &error.cause {
+            let reason = match error.cause.root() {
                 Cause::Tls(_) => Reason::TlsFailure,
                 _ => reason_of(error.end),
             };

@@ -7,6 +7,7 @@
 //! named by a client's `Connection` can take away what we wrote.
 
 pub mod attempt;
+pub mod crumbs;
 pub mod deadline;
 pub mod forward;
 pub mod framing;

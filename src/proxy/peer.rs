@@ -312,6 +312,11 @@ impl Activity {
         }
     }
 
+    /// What has come is whole: no head is waited for.
+    pub fn no_head(&self) {
+        self.first_byte.set(None);
+    }
+
     /// The client took bytes, or did not.
     pub fn wrote(&self, taken: bool, now: impl FnOnce() -> Instant) {
         if taken {

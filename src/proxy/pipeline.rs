@@ -23,7 +23,7 @@ use super::fallback::{self, Made};
 use super::grpc;
 use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
-use super::headers::{framing, hint, hop, path, trust, upgrade};
+use super::headers::{crumbs, framing, hint, hop, path, trust, upgrade};
 use super::hedge;
 use super::idempotency;
 use super::mirror;
@@ -86,6 +86,9 @@ fn admit(
     request: Request<ClientBody>,
 ) -> Result<Box<Journey>, Box<Refusal>> {
     let (mut parts, body) = request.into_parts();
+    if parts.version >= Version::HTTP_2 && ctx.seen.fields.any(Fields::COOKIES) {
+        crumbs::join(&mut parts.headers);
+    }
     let snapshot = &live.snapshot;
     let (index, site) = live.site(&ctx.peer.listener).ok_or(Reason::NoRoute)?;
     check_head(site, &parts, &ctx.seen, &body)?;

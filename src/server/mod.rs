@@ -7,6 +7,7 @@ pub mod connection;
 pub mod drain;
 pub mod handshake;
 mod http1;
+mod http2;
 mod origin;
 pub mod socket_file;
 mod stream;

@@ -79,6 +79,9 @@ fn targets(level: Level) -> Targets {
     Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("outrigger", ours)
+        // A client can make these warn as often as it likes.
+        .with_target("h2", LevelFilter::ERROR)
+        .with_target("hyper", LevelFilter::ERROR)
         .with_target("audit", LevelFilter::INFO)
 }
 

@@ -1,6 +1,7 @@
 //! The body of an endpoint's answer, whatever protocol it comes by.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,11 +18,23 @@ pub enum Body<B> {
     /// Read from the connection that it owns.
     Http1(Box<Connection<B>>),
     /// A stream of a connection that it shares.
-    Http2(Incoming),
+    Http2(Incoming, Hold),
     /// One of these, of which the next frame was read already.
     Peeked(Box<Peeked<B>>),
     /// Over, and the connection is given back.
     Ended,
+}
+
+/// Counts as a use of a shared connection for as long as it lives.
+#[derive(Clone, Debug, Default)]
+pub struct Hold(Rc<()>);
+
+impl Hold {
+    /// How many others there are beside this one.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        Rc::strong_count(&self.0).saturating_sub(1)
+    }
 }
 
 /// A body of which one frame was read ahead.
@@ -39,7 +52,7 @@ where
     pub fn switch(self) -> Option<Switched> {
         match self {
             Self::Http1(connection) => connection.switch(),
-            Self::Http2(_) | Self::Peeked(_) | Self::Ended => None,
+            Self::Http2(..) | Self::Peeked(_) | Self::Ended => None,
         }
     }
 
@@ -77,7 +90,7 @@ where
     pub fn peeked_trailers(&self) -> Option<&HeaderMap> {
         match self {
             Self::Peeked(peeked) => peeked.next.as_ref()?.as_ref().ok()?.trailers_ref(),
-            Self::Http1(_) | Self::Http2(_) | Self::Ended => None,
+            Self::Http1(_) | Self::Http2(..) | Self::Ended => None,
         }
     }
 }
@@ -102,7 +115,7 @@ where
                 Poll::Ready(next)
             }
             Self::Http1(connection) => connection.poll_frame(cx).map_err(Cause::Exchange),
-            Self::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Cause::Http),
+            Self::Http2(incoming, _) => Pin::new(incoming).poll_frame(cx).map_err(Cause::Http),
             Self::Ended => Poll::Ready(None),
         }
     }
@@ -110,7 +123,7 @@ where
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(connection) => connection.is_ended(),
-            Self::Http2(incoming) => incoming.is_end_stream(),
+            Self::Http2(incoming, _) => incoming.is_end_stream(),
             Self::Peeked(_) => false,
             Self::Ended => true,
         }
@@ -119,7 +132,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(connection) => connection.size_hint(),
-            Self::Http2(incoming) => incoming.size_hint(),
+            Self::Http2(incoming, _) => incoming.size_hint(),
             Self::Peeked(peeked) => {
                 let next = peeked.next.as_ref().and_then(|next| next.as_ref().ok());
                 let length = next.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;

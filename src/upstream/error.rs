@@ -1,6 +1,7 @@
 //! How sending a request to an endpoint can fail.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::http1::Fault;
 use crate::policy::outcome::End;
@@ -42,6 +43,19 @@ pub enum Cause {
     Timeout,
     /// The upstream's connection limit is reached.
     Limit,
+    /// What another request met that opened the connection for several.
+    Shared(Rc<Self>),
+}
+
+impl Cause {
+    /// The cause itself, whoever met it.
+    #[must_use]
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Shared(cause) => cause.root(),
+            cause => cause,
+        }
+    }
 }
 
 impl fmt::Display for Cause {
@@ -52,6 +66,7 @@ impl fmt::Display for Cause {
             Self::Http(error) => error.fmt(f),
             Self::Tls(failure) => failure.fmt(f),
             Self::Timeout => f.write_str("timed out"),
+            Self::Shared(cause) => cause.fmt(f),
             Self::Limit => f.write_str("the upstream's connection limit is reached"),
         }
     }

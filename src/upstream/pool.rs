@@ -4,8 +4,10 @@
 //! lock. The last connection used is the first one used again: the others grow idle and are closed.
 
 mod chosen;
+mod http2;
 mod idle;
 mod tunnel;
+mod turn;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,10 +18,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body::Body;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::http2::{Http2, refused_by_peer};
 use self::idle::{Wanted, told};
+use self::turn::Opening;
 use super::answer;
 use super::connect::{self, Stream};
 use super::connections::Place;
@@ -27,22 +29,18 @@ use super::endpoint::Endpoint;
 use super::error::{Cause, Error};
 use super::http1::{Connection, Fault, Outgoing};
 use super::message::{Informed, Message};
-use super::{LocalExecutor, Upstream, own};
+use super::{Upstream, own};
 use crate::clock;
 use crate::config::upstream::Protocol;
 use crate::policy::outcome::{End, Outcome};
 use crate::proxy_protocol::Origin;
 use crate::tls::client::Offer;
 
-/// The largest head of an answer over HTTP/2, the same as over HTTP/1.
-const ANSWER_HEAD_BYTES: u32 = 64 * 1024;
-/// The window that we offer on a stream and on a connection of HTTP/2, which bounds what a slow
-/// client can make us hold.
-const HTTP2_WINDOW: u32 = 256 * 1024;
-
 /// The connections of one worker.
 pub struct Pools<B> {
     by_endpoint: RefCell<foldhash::HashMap<u64, Kept<B>>>,
+    /// Connections that are being opened for all, by endpoint.
+    openings: RefCell<foldhash::HashMap<u64, Rc<Opening>>>,
 }
 
 /// What is kept to one endpoint.
@@ -50,19 +48,14 @@ struct Kept<B> {
     upstream: Arc<Upstream>,
     endpoint: Arc<Endpoint>,
     idle: Vec<Idle<B>>,
-    shared: Option<Rc<Http2<B>>>,
+    shared: Vec<Rc<Http2<B>>>,
+    /// Whether it chose HTTP/1.1 when it was last asked.
+    chose_http1: bool,
 }
 
 struct Idle<B> {
     connection: Box<Connection<B>>,
     since: Instant,
-}
-
-struct Http2<B> {
-    sender: http2::SendRequest<B>,
-    opened: Instant,
-    /// Who vouched for the endpoint; see [`Stream::opened_by`].
-    opened_by: u64,
 }
 
 /// Where an answer comes from. The connection itself is in the answer's body, and is given back
@@ -78,7 +71,7 @@ pub type Answered<B> = (Response<answer::Body<B>>, Lease<B>);
 
 impl<B> Default for Pools<B> {
     fn default() -> Self {
-        Self { by_endpoint: RefCell::default() }
+        Self { by_endpoint: RefCell::default(), openings: RefCell::default() }
     }
 }
 
@@ -184,107 +177,24 @@ where
         (offer, origin): (Offer, Origin),
         connect_by: Instant,
     ) -> Result<(Stream, Place), Error> {
-        let mut place = self.place(upstream, connect_by).await?;
+        let place = self.place(upstream, connect_by).await?;
+        self.open_at(upstream, endpoint, (offer, origin), place, connect_by).await
+    }
+
+    /// A new connection at a place that is taken already.
+    async fn open_at(
+        &self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        (offer, origin): (Offer, Origin),
+        mut place: Place,
+        connect_by: Instant,
+    ) -> Result<(Stream, Place), Error> {
         let opening = connect::open(upstream, endpoint, offer, origin);
         let stream = opened(clock::until(connect_by, opening).await.ok())?;
         place.keep(own::connected(|| stream.local_address()));
         upstream.state.metrics.connections_opened.inc();
         Ok((stream, place))
-    }
-
-    async fn send_http2(
-        self: &Rc<Self>,
-        upstream: &Arc<Upstream>,
-        endpoint: &Arc<Endpoint>,
-        message: Message<'_, B>,
-        connect_by: Instant,
-    ) -> Result<Answered<B>, Error> {
-        let mut request = message.into_http2(upstream.tls.is_some());
-        let mut fresh = false;
-        loop {
-            let connection = match self.shared(upstream, endpoint) {
-                Some(connection) => connection,
-                None => match self.open_http2(upstream, endpoint, connect_by).await {
-                    Ok(connection) => {
-                        fresh = true;
-                        connection
-                    }
-                    Err(error) => return Err(error),
-                },
-            };
-            let mut sender = connection.sender.clone();
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let response = response.map(answer::Body::Http2);
-                    return Ok((response, self.lease(upstream, endpoint)));
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
-                    message => {
-                        let cause = Cause::Http(error.into_error());
-                        return Err(broken(message.is_some(), cause));
-                    }
-                },
-            }
-        }
-    }
-
-    fn shared(&self, upstream: &Upstream, endpoint: &Endpoint) -> Option<Rc<Http2<B>>> {
-        let settings = &upstream.settings.pool;
-        let mut kept = self.by_endpoint.borrow_mut();
-        let shared = &mut kept.get_mut(&endpoint.id)?.shared;
-        let usable = shared.as_ref().is_some_and(|connection| {
-            let aged = settings.max_age.is_some_and(|max_age| {
-                clock::now().saturating_duration_since(connection.opened) >= *max_age
-            });
-            let vouched = connection.opened_by == upstream.opens_by();
-            vouched && !connection.sender.is_closed() && !aged
-        });
-        if !usable {
-            *shared = None;
-        }
-        shared.clone()
-    }
-
-    async fn open_http2(
-        &self,
-        upstream: &Arc<Upstream>,
-        endpoint: &Arc<Endpoint>,
-        connect_by: Instant,
-    ) -> Result<Rc<Http2<B>>, Error> {
-        // One connection for all clients: the settings allow no word of one of them on it.
-        let offer = (Offer::Http2, Origin::Sender);
-        let (stream, place) = self.open(upstream, endpoint, offer, connect_by).await?;
-        self.shake_http2(upstream, endpoint, stream, place, connect_by).await
-    }
-
-    /// The beginning of HTTP/2 on a new connection, which is kept for all.
-    async fn shake_http2(
-        &self,
-        upstream: &Arc<Upstream>,
-        endpoint: &Arc<Endpoint>,
-        stream: Stream,
-        place: Place,
-        connect_by: Instant,
-    ) -> Result<Rc<Http2<B>>, Error> {
-        let opened_by = stream.opened_by();
-        let opening = async {
-            let handshake = http2::Builder::new(LocalExecutor)
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(HTTP2_WINDOW)
-                .initial_connection_window_size(HTTP2_WINDOW * 4)
-                .max_header_list_size(ANSWER_HEAD_BYTES)
-                .handshake(TokioIo::new(stream))
-                .await;
-            handshake.map_err(Cause::Http)
-        };
-        let (sender, driver) = opened(clock::until(connect_by, opening).await.ok())?;
-        drive(driver, place);
-        let connection = Rc::new(Http2 { sender, opened: clock::now(), opened_by });
-        // Two requests may have opened one each; the later stays, the earlier ends with its
-        // streams.
-        self.keep(upstream, endpoint, |kept| kept.shared = Some(Rc::clone(&connection)));
-        Ok(connection)
     }
 
     /// A place under the upstream's connection limit. When there is none, an idle connection of
@@ -326,7 +236,8 @@ where
             upstream: Arc::clone(upstream),
             endpoint: Arc::clone(endpoint),
             idle: Vec::new(),
-            shared: None,
+            shared: Vec::new(),
+            chose_http1: false,
         });
         if !Arc::ptr_eq(&kept.upstream, upstream) {
             kept.upstream = Arc::clone(upstream);
@@ -364,13 +275,11 @@ where
                 idle.connection.rest();
                 stays
             });
-            if kept.shared.as_ref().is_some_and(|shared| shared.sender.is_closed()) {
-                kept.shared = None;
-            }
+            kept.shared.retain(|shared| !shared.is_over(now, idle_timeout));
             // The set of the upstream's state is the newest one, whichever snapshot we came from.
             let current = kept.upstream.state.endpoints.load();
             let known = current.endpoints.iter().any(|known| known.id == kept.endpoint.id);
-            known && (!kept.idle.is_empty() || kept.shared.is_some())
+            known && (!kept.idle.is_empty() || !kept.shared.is_empty() || kept.chose_http1)
         });
     }
 
@@ -378,8 +287,13 @@ where
     /// worker cannot take it from here.
     pub fn give_way(&self) {
         for kept in self.by_endpoint.borrow_mut().values_mut() {
-            if !kept.idle.is_empty() && kept.upstream.state.connections.wanted() {
+            if !kept.upstream.state.connections.wanted() {
+                continue;
+            }
+            if !kept.idle.is_empty() {
                 kept.idle.remove(0);
+            } else if let Some(at) = kept.shared.iter().position(|shared| shared.is_idle()) {
+                kept.shared.remove(at);
             }
         }
     }
@@ -460,21 +374,4 @@ fn broken(unsent: bool, cause: Cause) -> Error {
         local_limit: false,
         cause,
     }
-}
-
-/// Whether the peer proved that it did not process the stream: REFUSED_STREAM, or a GOAWAY with
-/// NO_ERROR (RFC 9113, 8.7), which the protocol library reports only for streams above the last one
-/// processed.
-fn refused_by_peer(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(error) = inner.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (error.is_go_away()
-                    && error.is_remote()
-                    && error.reason() == Some(h2::Reason::NO_ERROR));
-        }
-        source = inner.source();
-    }
-    false
 }

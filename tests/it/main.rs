@@ -29,6 +29,7 @@ mod grpc_clients;
 mod head_limits;
 mod header_trust;
 mod hedge;
+mod http2;
 mod idempotency;
 mod interim;
 mod kept_answers;

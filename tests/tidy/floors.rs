@@ -19,6 +19,7 @@ const TOP: u8 = 10;
 
 const SHELL: &[&str] = &[
     "bytes",
+    "h2",
     "http",
     "http_body",
     "http_body_util",

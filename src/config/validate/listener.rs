@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use super::super::listener::{Bind, Limits, Listener};
 use super::super::pattern::is_token;
 use super::{At, Check, tls};
+use crate::policy::flood::RATE_MAX;
 use crate::units::ByteSize;
 
 /// The smallest head that clients are used to being able to send.
 const LEAST_HEADER_BYTES: ByteSize = ByteSize::kib(8);
 /// More than this is a body in disguise, and is held in memory for each request.
 const MOST_HEADER_BYTES: ByteSize = ByteSize::kib(1024);
+/// More streams than this on one connection are more than one client can have use for.
+const MOST_STREAMS: u32 = 1_000_000;
 /// More fields than this are an attack on hash tables.
 const MOST_HEADERS: usize = 1000;
 
@@ -57,7 +60,6 @@ fn limits(check: &mut Check<'_>, at: At<'_>, limits: &Limits) {
         ("header_timeout", limits.header_timeout.is_zero()),
         ("body_timeout", limits.body_timeout.is_zero()),
         ("idle_timeout", limits.idle_timeout.is_zero()),
-        ("http2.max_concurrent_streams", limits.http2.max_concurrent_streams == 0),
     ];
     for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
         check.problem(&format_args!("{at}.{key}"), "is 0, so that nothing could pass");
@@ -65,6 +67,16 @@ fn limits(check: &mut Check<'_>, at: At<'_>, limits: &Limits) {
     let path = format!("{at}.header_bytes");
     check.range(&path, limits.header_bytes, LEAST_HEADER_BYTES, MOST_HEADER_BYTES);
     check.range(&format_args!("{at}.headers"), limits.headers, 1, MOST_HEADERS);
+    let rates = [
+        ("resets_per_second", limits.http2.resets_per_second),
+        ("pings_per_second", limits.http2.pings_per_second),
+        ("settings_per_second", limits.http2.settings_per_second),
+    ];
+    for (key, rate) in rates {
+        check.range(&format_args!("{at}.http2.{key}"), rate, 1, RATE_MAX);
+    }
+    let streams = format!("{at}.http2.max_concurrent_streams");
+    check.range(&streams, limits.http2.max_concurrent_streams, 1, MOST_STREAMS);
 }
 
 /// Addresses that two listeners, or a listener and the operator's, would both open.

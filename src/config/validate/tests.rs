@@ -205,3 +205,21 @@ fn names_in_paths_may_hold_dots() {
     );
     good(&file("", "").replace(" a: {", " pay.v1: {").replace("upstream: a", "upstream: pay.v1"));
 }
+
+#[test]
+fn what_a_client_can_do_with_http2_is_bounded() {
+    let with = |http2: &str| {
+        let limits = format!("name: in, limits: {{ http2: {{ {http2} }} }},");
+        file("", "").replace("name: in,", &limits)
+    };
+    let rates = ["resets_per_second", "pings_per_second", "settings_per_second"];
+    for key in rates.into_iter().chain(["max_concurrent_streams"]) {
+        assert!(problems(&with(&format!("{key}: 1"))).is_empty(), "{key}");
+        assert!(problems(&with(&format!("{key}: 1000000"))).is_empty(), "{key}");
+        for wrong in ["0", "1000001"] {
+            let problem = format!("listeners[0].limits.http2.{key}: is {wrong}; it must be from 1");
+            one(&with(&format!("{key}: {wrong}")), &problem);
+        }
+    }
+    one(&with("ping_per_second: 5"), "did you mean `pings_per_second`?");
+}

@@ -6,10 +6,10 @@
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
 
 use super::hop::{self, connection_specific};
-use super::seen::{Fields, Seen};
+use super::seen::{Fields, Seen, is_padded};
 use crate::snapshot::host::valid_host;
 
 /// Why the request's framing or destination is ambiguous, as a sentence for the problem's detail;
@@ -23,18 +23,32 @@ pub fn ambiguous_framing(parts: &request::Parts, seen: &Seen) -> Option<&'static
     {
         return Some(problem);
     }
+    if !is_path(&parts.method, parts.uri.path()) {
+        return Some("The target's path does not begin with a slash");
+    }
     ambiguous_host(&parts.uri, parts.version, seen.host.as_ref())
 }
 
 /// The fields by which a request can be ambiguous; one without them needs no closer look.
 const HTTP1: Fields = Fields::HOSTS.and(Fields::LENGTH).and(Fields::CODING);
 /// Those of an HTTP/2 request.
-const HTTP2: Fields = HTTP1.and(hop::ANY);
+const HTTP2: Fields = HTTP1.and(hop::ANY).and(Fields::PADDED);
+
+/// Whether a path is one, or the asterisk of OPTIONS (RFC 9113, 8.3.1). Written into the head of an
+/// HTTP/1 request, anything else could be read as another form of target. A CONNECT has none.
+fn is_path(method: &Method, path: &str) -> bool {
+    path.starts_with('/')
+        || *method == Method::CONNECT
+        || (*method == Method::OPTIONS && path == "*")
+}
 
 fn check_fields(headers: &HeaderMap, version: Version) -> Result<(), &'static str> {
     let http2 = version >= Version::HTTP_2;
     let (mut host, mut length, mut chunked) = (false, false, false);
     for (name, value) in headers {
+        if http2 && is_padded(value) {
+            return Err("A field of an HTTP/2 request begins or ends with white space");
+        }
         match name.as_str() {
             "host" if host => return Err("More than one Host is present"),
             "host" => host = true,

@@ -61,6 +61,12 @@ impl Fields {
     pub const PRIORITY: Self = Self(1 << 21);
     /// A `Content-Type` that is gRPC-Web.
     pub const GRPC_WEB: Self = Self(1 << 22);
+    /// `Cookie`.
+    pub const COOKIE: Self = Self(1 << 23);
+    /// More than one line of `Cookie`.
+    pub const COOKIES: Self = Self(1 << 24);
+    /// Any field whose value begins or ends with white space.
+    pub const PADDED: Self = Self(1 << 25);
 
     /// Both sets together.
     #[must_use]
@@ -81,6 +87,7 @@ impl Fields {
             2 if name == "te" => Self::TE,
             4 if name == "host" => Self::HOST,
             6 if name == "expect" => Self::EXPECT,
+            6 if name == "cookie" => Self::COOKIE,
             7 if name == "upgrade" => Self::UPGRADE,
             10 if name == "connection" => Self::CONNECTION,
             10 if name == "keep-alive" => Self::KEEP_ALIVE,
@@ -116,6 +123,7 @@ impl Fields {
                 None => Self::default(),
             },
             Self::HOST if self.any(Self::HOST) => Self::HOSTS,
+            Self::COOKIE if self.any(Self::COOKIE) => Self::COOKIES,
             _ => Self::default(),
         }
     }
@@ -141,6 +149,9 @@ impl Seen {
             let name = name.as_str();
             // The colon, the space and the line's end.
             seen.bytes += name.len() + value.len() + 4;
+            if is_padded(value) {
+                seen.fields = seen.fields.and(Fields::PADDED);
+            }
             let kind = Fields::named(name);
             if kind == Fields::default() {
                 continue;
@@ -152,6 +163,12 @@ impl Seen {
         }
         seen
     }
+}
+
+/// Whether a value begins or ends with white space, which no reader of HTTP/1 leaves on it.
+pub(super) fn is_padded(value: &HeaderValue) -> bool {
+    let (first, last) = (value.as_bytes().first(), value.as_bytes().last());
+    first.is_some_and(u8::is_ascii_whitespace) || last.is_some_and(u8::is_ascii_whitespace)
 }
 
 #[cfg(test)]

@@ -221,6 +221,8 @@ families! {
             "The most connections from clients that may be open.";
         ListenerReasons = COUNTER "outrigger_listener_reasons_total" ["listener" "reason"]
             "Requests that were answered before a route was chosen, by reason.";
+        ListenerFloods = COUNTER "outrigger_listener_floods_total" ["listener" "kind"]
+            "Connections over HTTP/2 that were ended for too many frames of a kind in a second.";
         ListenerHandshakes = COUNTER "outrigger_listener_tls_handshakes_total"
             ["listener" "result"]
             "TLS handshakes with clients: full, resumed, or why there is no connection.";

@@ -6,6 +6,7 @@ use super::family::Family;
 use super::proxy_header::HeadersIn;
 use super::samples::Samples;
 use super::tls::HandshakesIn;
+use crate::policy::flood::Flood;
 use crate::telemetry::reason::Reason;
 
 /// The numbers of a listener.
@@ -22,6 +23,7 @@ pub struct ListenerMetrics {
     /// What came of the headers of the PROXY protocol that it demands.
     pub proxy_headers: HeadersIn,
     reasons: [Counter; Reason::COUNT],
+    floods: [Counter; Flood::ALL.len()],
 }
 
 impl Default for ListenerMetrics {
@@ -33,6 +35,7 @@ impl Default for ListenerMetrics {
             handshakes: HandshakesIn::default(),
             proxy_headers: HeadersIn::default(),
             reasons: std::array::from_fn(|_| Counter::default()),
+            floods: Default::default(),
         }
     }
 }
@@ -41,6 +44,11 @@ impl ListenerMetrics {
     /// Counts a request that was answered, or broken off, before a route was chosen.
     pub fn reason(&self, reason: Reason) {
         count(&self.reasons, reason.index());
+    }
+
+    /// Counts a connection that was ended because its client sent too many frames of a kind.
+    pub fn flood(&self, flood: Flood) {
+        count(&self.floods, flood as usize);
     }
 }
 
@@ -55,6 +63,11 @@ impl Emit for ListenerMetrics {
             }
             Family::ListenerConnectionLimit => {
                 samples.gauge(owner, None, self.connection_limit.get() as f64);
+            }
+            Family::ListenerFloods => {
+                for (counter, flood) in self.floods.iter().zip(Flood::ALL) {
+                    samples.occurred(owner, flood.as_str(), counter.get());
+                }
             }
             Family::ListenerHandshakes => self.handshakes.emit(owner, samples),
             Family::ListenerProxyHeaders => self.proxy_headers.emit(owner, samples),

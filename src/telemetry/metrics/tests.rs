@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::policy::flood::Flood;
 use crate::policy::idempotency::record::{Doubt, State};
 use crate::policy::idempotency::response::{Bypassed, Status};
 use crate::policy::mirror::Copied;
@@ -55,6 +56,7 @@ fn keyed(metrics: &Metrics) {
 fn tls(metrics: &Metrics) {
     metrics.upstream("stock").handshakes.count(HandshakeOut::Resumed);
     metrics.listener("http").handshakes.count(HandshakeIn::NotTls);
+    metrics.listener("http").flood(Flood::Resets);
     metrics.tls().swapped(true);
     let (side, name, file) = ("listener", "secure".to_owned(), "/tls/a.crt".to_owned());
     let expiry = Expiry { side, name: name.clone(), file, seconds: 86_400.5 };

@@ -164,6 +164,27 @@ fn rfc9113_8_2_2_connection_fields_do_not_cross_http2() {
     assert_eq!(ambiguous(&trailers), None);
 }
 
+#[test]
+fn rfc9113_8_2_1_white_space_around_a_value_is_refused() {
+    for (value, refused) in [(" a", true), ("a ", true), ("a\t", true), ("a b", false), ("", false)]
+    {
+        let request = parts(Version::HTTP_2, "http://a/", &[("x-any", value)]);
+        assert_eq!(ambiguous(&request).is_some(), refused, "{value:?}");
+    }
+}
+
+#[test]
+fn rfc9113_8_3_1_a_path_begins_with_a_slash() {
+    for (method, path, refused) in [
+        (Method::GET, "/x", false),
+        (Method::GET, "*", true),
+        (Method::OPTIONS, "*", false),
+        (Method::CONNECT, "", false),
+    ] {
+        assert_eq!(!is_path(&method, path), refused, "{method} {path}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_bytes_it_answers_and_what_passes_has_one_host(

@@ -48,6 +48,15 @@ fn a_connection_that_names_fields_is_told_from_one_that_does_not() {
 }
 
 #[test]
+fn a_second_cookie_and_white_space_around_a_value_are_told() {
+    assert_eq!(fields(&[("cookie", "a=1")]), Fields::COOKIE);
+    assert!(fields(&[("cookie", "a=1"), ("cookie", "b=2")]).any(Fields::COOKIES));
+    for (value, padded) in [("", false), ("a b", false), (" a", true), ("a\t", true), (" ", true)] {
+        assert_eq!(fields(&[("x-any", value)]).any(Fields::PADDED), padded, "{value:?}");
+    }
+}
+
+#[test]
 fn the_first_content_type_is_the_one_that_is_read() {
     assert!(fields(&[("content-type", "application/grpc+proto")]).any(Fields::GRPC));
     assert!(fields(&[("content-type", "text/event-stream; charset=utf-8")]).any(Fields::EVENTS));
