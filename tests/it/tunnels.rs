@@ -253,3 +253,57 @@ async fn one_route_takes_ordinary_requests_and_upgrades() {
     assert_eq!(seen[3].header("upgrade"), None);
     assert_eq!(upstream.tally().accepted, 1, "a connection was given up for nothing");
 }
+
+/// Each way in which a tunnel can end, many times over and at once; then every place is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn tunnels_that_end_in_every_way_leave_nothing_behind() {
+    let raw = raw_upstream(|mut wire| async move {
+        wire.head().await;
+        wire.send(ACCEPTED).await;
+        // What it is told in its first byte: to echo, to end, to break off.
+        match wire.try_bytes(1).await.as_deref() {
+            Some(b"x") => wire.reset(),
+            Some(b"e") => {
+                wire.end().await;
+                wire.rest().await;
+            }
+            Some(_) => while wire.try_piece().await.is_some() {},
+            None => {}
+        }
+    })
+    .await;
+    let rest = "bulkhead: { max_concurrent: 40 }\nretry: { max_attempts: 1 }";
+    let proxy = routed(&raw, rest).spawn().await;
+    for _ in 0..3 {
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            all.push(upgraded(&proxy).await.0);
+        }
+        assert_eq!((open(&proxy), proxy.in_flight()), (40.0, 80.0));
+        for (at, mut wire) in all.into_iter().enumerate() {
+            match at % 5 {
+                0 => drop(wire),
+                1 => wire.reset(),
+                2 => {
+                    wire.send("x").await;
+                    wire.closed().await;
+                }
+                3 => {
+                    wire.send("e").await;
+                    wire.closed().await;
+                }
+                _ => {
+                    wire.send("keep").await;
+                    wire.end().await;
+                    wire.closed().await;
+                }
+            }
+        }
+        // With one place lost, the next forty would not find theirs.
+        all_is_free(&proxy).await;
+    }
+    let ended: f64 =
+        ["closed", "client_gone", "upstream_cut"].map(|end| ends(&proxy, end)).iter().sum();
+    assert_eq!(ended, 120.0);
+    assert!(ends(&proxy, "client_gone") >= 24.0 && ends(&proxy, "upstream_cut") >= 1.0);
+}
