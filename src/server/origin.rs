@@ -58,6 +58,8 @@ pub(super) async fn told(stream: &mut Stream, peer: &Peer, until: Instant) -> Op
         read = clock::until(until, read(stream)) => read.unwrap_or(Err(HeaderIn::Timeout)),
         () = told_to_end(peer) => Err(HeaderIn::Closing),
     };
+    // The connection that is served under the header is not known to who has just ended this one.
+    let read = if peer.closing() { Err(HeaderIn::Closing) } else { read };
     match read {
         Ok((version, origin)) => {
             peer.metrics.proxy_headers.count(HeaderIn::Read(version));
