@@ -26,7 +26,8 @@
 //! # The way of a request
 //!
 //! A client's connection is one task: over HTTP/1 it reads heads strictly ([`http1`]), and lets the
-//! body be read from the socket by whoever sends it on; over HTTP/2 it is the `hyper` crate's.
+//! body be read from the socket by whoever sends it on; over HTTP/2 it is the `hyper` crate's,
+//! and its frames are counted on their way there.
 //! [`proxy::pipeline::handle`] is the file to read first, from the top down. It checks the head,
 //! finds the route ([`snapshot::matcher`]), sets the deadline, passes [`proxy::admission`], draws
 //! an upstream, and then loops: one attempt ([`proxy::attempt::run`]), then
