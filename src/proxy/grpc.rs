@@ -123,3 +123,6 @@ pub fn cut(code: u16, reason: Reason) -> HeaderMap {
     }
     trailers
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,17 +271,27 @@ async fn a_caller_s_time_is_passed_on_less_and_ends_a_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_off_ends_with_a_status() {
     let upstream = upstream()
-        .serve(|_| async move {
+        .serve(|mut arrival: Arrival| async move {
             let (reply, feed) = head().streamed();
             feed.now(MESSAGE);
-            tokio::spawn(feed.cut());
+            tokio::spawn(async move {
+                // The client has its message when it says something.
+                arrival.piece().await;
+                feed.cut().await;
+            });
             reply
         })
         .http2()
         .spawn()
         .await;
     let proxy = route(ALONE, "").to(&upstream).spawn().await;
-    let answer = call(&proxy).await;
+    let (ask, feed) = ask().streamed();
+    let mut connection = client(&proxy).http2().connect().await;
+    let mut answer = connection.open(ask).await;
+    let message = within("the message", http_body_util::BodyExt::frame(answer.body_mut())).await;
+    assert!(message.expect("a frame").is_ok());
+    feed.now(MESSAGE);
+    let answer = Answer::of(answer).await;
     // The server resets with INTERNAL_ERROR.
     assert_eq!((code(&answer).as_deref(), answer.broken), (Some("13"), false), "{answer:?}");
     let calls = "outrigger_grpc_calls_total{route=\"r\",service=\"other\",method=\"other\",\
@@ -406,4 +416,42 @@ async fn either_side_of_a_conversation_may_rest() {
     let end = Answer::of(answer).await;
     assert_eq!((code(&end).as_deref(), end.broken), (Some("14"), false));
     drop(feed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_of_a_circuit_is_good_with_its_first_message() {
+    let upstream = upstream()
+        .serve(|arrival: Arrival| async move {
+            if arrival.index == 0 {
+                return late(&[("grpc-status", "14")]);
+            }
+            let (reply, feed) = head().streamed();
+            feed.now(MESSAGE);
+            tokio::spawn(async move { feed.gone().await });
+            reply
+        })
+        .http2()
+        .spawn()
+        .await;
+    let settings = format!("{ALONE}, circuit_breaker: {{ consecutive: 1, open: 50ms, trials: 1 }}");
+    let proxy = route(&settings, "ejection: { mode: off }").to(&upstream).spawn().await;
+    assert_eq!(code(&call(&proxy).await).as_deref(), Some("14"));
+    let state = "outrigger_breaker_state{route=\"r\",upstream=\"back\"}";
+    assert_eq!(proxy.metric(state), 1.0, "open");
+    let mut connection = client(&proxy).http2().connect().await;
+    let trial = async {
+        loop {
+            let answer = connection.open(ask().body(MESSAGE)).await;
+            if !answer.headers().contains_key("x-outrigger-reason") {
+                return answer;
+            }
+        }
+    };
+    let mut stream = within("a trial", trial).await;
+    let message = within("its message", http_body_util::BodyExt::frame(stream.body_mut())).await;
+    assert!(message.expect("a frame").is_ok());
+    // It goes on, and yet it has let others in.
+    eventually("the circuit to take it", || proxy.metric(state) != 2.0).await;
+    assert!([0.0, 3.0].contains(&proxy.metric(state)), "closed or ramping");
+    drop(stream);
 }
