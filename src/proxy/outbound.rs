@@ -6,13 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version, request};
 use http_body_util::BodyExt;
 
-use super::body::{Failure, RequestBody, RequestSource};
+use super::body::{Bounds, ClientBody, Failure, RequestBody, RequestSource};
+use super::context::Context;
 use super::error::Refusal;
+use super::headers::seen::Fields;
+use super::headers::{hop, upgrade};
 use super::peer::Peer;
+use super::site::Site;
+use super::{idempotency, tunnel};
+use crate::policy::Mode;
 use crate::proxy_protocol::Origin;
+use crate::snapshot::matcher::Found;
+use crate::snapshot::route::Route;
 use crate::telemetry::reason::Reason;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::message::{Informed, Message, OwnFields};
@@ -209,4 +217,76 @@ impl From<Failure> for Refusal {
             }
         }
     }
+}
+
+/// The route that a request follows, with what its path captured.
+pub struct Matched<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// Where its path was found.
+    pub found: Found,
+    /// The names of the captures; empty unless the route rewrites.
+    pub names: &'a [Box<str>],
+}
+
+/// The request as it goes to the upstream.
+///
+/// # Errors
+/// When its target cannot be rewritten as the route says.
+pub fn prepare(
+    ctx: &mut Context,
+    site: &Site,
+    matched: &Matched<'_>,
+    parts: request::Parts,
+    body: ClientBody,
+) -> Result<Outbound, Refusal> {
+    let request::Parts { method, uri, mut headers, version, .. } = parts;
+    let route = matched.route;
+    let offer = tunnel::note(ctx, route, &headers, &body);
+    let retry = &route.settings.retry;
+    let repeatable =
+        (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
+    let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
+    // What is recognised by its key is read whole before it is sent.
+    let whole = idempotency::covers(ctx, route).map_or(0, |keys| keys.body_bytes());
+    let replay_bytes = replay_bytes.max(whole);
+    let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
+    let mut bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
+    if ctx.grpc {
+        // The client of a stream may have nothing to say until it hears something.
+        bounds.timeout = bounds.timeout.max(*route.settings.timeouts.idle);
+    }
+    let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
+    hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
+    if let Some(offer) = offer {
+        upgrade::write_offer(&mut headers, offer);
+    }
+    if ctx.seen.fields.any(Fields::EXPECT) {
+        // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the
+        // body.
+        headers.remove(http::header::EXPECT);
+    }
+    site.forwarding.request(&mut headers, &ctx.peer.client, ctx.peer.is_secure(), version);
+    let uri = target_of(matched, uri, &mut headers)?;
+    if let Some(tier) = &route.tier {
+        headers.insert(route.importance.header(), tier.name().clone());
+    }
+    route.request_ops.apply(&mut headers);
+    idempotency::mark(ctx, route, &mut headers);
+    // Older clients do not know interim answers (RFC 9110, 15.2).
+    let informed = (version == Version::HTTP_11).then(|| Rc::clone(&ctx.peer));
+    Ok(Outbound::new(method, uri, headers, source, informed).of(&ctx.peer))
+}
+
+/// The target for the upstream, and `Host` as the route says.
+fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
+    let route = matched.route;
+    match &route.rewrite {
+        Some(rewrite) => rewrite.apply_host(headers),
+        // It is in that form already.
+        None if uri.authority().is_none() => return Ok(uri),
+        None => {}
+    }
+    let target = route.target(&uri, &matched.found, matched.names);
+    target.map(Uri::from).map_err(Refusal::bad_request)
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, Version, request};
+use http::{HeaderMap, Method, Request, Response, Version, request};
 
 use super::Live;
 use super::admission::{self, Held};
 use super::attempt::{self, Answer, Tried, Way};
-use super::body::{Body, Bounds, ClientBody, Exchange, RequestSource};
+use super::body::{Body, ClientBody, Exchange};
 use super::cache;
 use super::coalesce;
 use super::context::Context;
@@ -23,12 +23,12 @@ use super::fallback::{self, Made};
 use super::grpc;
 use super::headers::names::{OUTCOME, TRIED};
 use super::headers::seen::{Fields, Seen};
-use super::headers::{crumbs, framing, hint, hop, path, trust, upgrade};
+use super::headers::{crumbs, framing, hint, hop, path, trust};
 use super::hedge;
 use super::idempotency;
 use super::mirror;
 use super::original;
-use super::outbound::Outbound;
+use super::outbound::{self, Matched, Outbound};
 use super::peer::Peer;
 use super::site::Site;
 use super::tunnel;
@@ -39,7 +39,7 @@ use crate::policy::Mode;
 use crate::policy::retry::{self, Decision, Suppressed};
 use crate::policy::retry_budget::Cost;
 use crate::snapshot::flights::Leader;
-use crate::snapshot::matcher::{Found, Target as Wanted};
+use crate::snapshot::matcher::Target as Wanted;
 use crate::snapshot::route::Route;
 use crate::telemetry::metrics::Would;
 use crate::telemetry::reason::Reason;
@@ -121,7 +121,8 @@ fn admit(
         Some(_) => snapshot.matcher.capture_names(found.index),
         None => &[],
     };
-    let outbound = prepare(ctx, site, &Matched { route: &route, found, names }, parts, body)?;
+    let matched = Matched { route: &route, found, names };
+    let outbound = outbound::prepare(ctx, site, &matched, parts, body)?;
     Ok(Box::new(Journey { route, target, turn, outbound, leader: None }))
 }
 
@@ -362,73 +363,6 @@ fn suppress(ctx: &mut Context, route: &Route, why: Suppressed) -> Option<Duratio
 /// Safe and idempotent methods (RFC 9110, 9.2.2): doing them twice is doing them once.
 fn is_repeatable(method: &Method) -> bool {
     method.is_idempotent()
-}
-
-/// The route that a request follows, with what its path captured.
-struct Matched<'a> {
-    route: &'a Route,
-    found: Found,
-    /// The names of the captures; empty unless the route rewrites.
-    names: &'a [Box<str>],
-}
-
-/// The request as it goes to the upstream.
-fn prepare(
-    ctx: &mut Context,
-    site: &Site,
-    matched: &Matched<'_>,
-    parts: request::Parts,
-    body: ClientBody,
-) -> Result<Outbound, Refusal> {
-    let request::Parts { method, uri, mut headers, version, .. } = parts;
-    let route = matched.route;
-    let offer = tunnel::note(ctx, route, &headers, &body);
-    let retry = &route.settings.retry;
-    let repeatable =
-        (retry.mode == Mode::Enforce && retry.max_attempts > 1) || route.leads_elsewhere();
-    let replay_bytes = if repeatable { retry.buffer.as_usize() } else { 0 };
-    // What is recognised by its key is read whole before it is sent.
-    let whole = idempotency::covers(ctx, route).map_or(0, |keys| keys.body_bytes());
-    let replay_bytes = replay_bytes.max(whole);
-    let keep_bytes = ctx.mirrored.unwrap_or(0).max(replay_bytes);
-    let mut bounds = Bounds { keep_bytes, replay_bytes, ..site.bounds };
-    if ctx.grpc {
-        // The client of a stream may have nothing to say until it hears something.
-        bounds.timeout = bounds.timeout.max(*route.settings.timeouts.idle);
-    }
-    let source = RequestSource::new(body, bounds, &ctx.worker.proxy.kept);
-    hop::strip_hop_by_hop(&mut headers, ctx.seen.fields);
-    if let Some(offer) = offer {
-        upgrade::write_offer(&mut headers, offer);
-    }
-    if ctx.seen.fields.any(Fields::EXPECT) {
-        // We gave, or will give, the 100 (Continue) ourselves: when an attempt first asks for the
-        // body.
-        headers.remove(http::header::EXPECT);
-    }
-    site.forwarding.request(&mut headers, &ctx.peer.client, ctx.peer.is_secure(), version);
-    let uri = target_of(matched, uri, &mut headers)?;
-    if let Some(tier) = &route.tier {
-        headers.insert(route.importance.header(), tier.name().clone());
-    }
-    route.request_ops.apply(&mut headers);
-    idempotency::mark(ctx, route, &mut headers);
-    // Older clients do not know interim answers (RFC 9110, 15.2).
-    let informed = (version == Version::HTTP_11).then(|| Rc::clone(&ctx.peer));
-    Ok(Outbound::new(method, uri, headers, source, informed).of(&ctx.peer))
-}
-
-/// The target for the upstream, and `Host` as the route says.
-fn target_of(matched: &Matched<'_>, uri: Uri, headers: &mut HeaderMap) -> Result<Uri, Refusal> {
-    let route = matched.route;
-    match &route.rewrite {
-        Some(rewrite) => rewrite.apply_host(headers),
-        // It is in that form already.
-        None if uri.authority().is_none() => return Ok(uri),
-        None => {}
-    }
-    let target = route.target(&uri, &matched.found, matched.names);
-    target.map(Uri::from).map_err(Refusal::bad_request)
 }
 
 /// The upstream's answer as it goes to the client.
