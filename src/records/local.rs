@@ -68,6 +68,12 @@ impl Fences {
         Fence(self.0.load(Ordering::Relaxed))
     }
 
+    /// Goes on after one that a record has: what another life of the store gave, and a claimant put
+    /// back, is not given again when that record is gone.
+    pub(super) fn reach(&self, fence: Fence) {
+        self.0.fetch_max(fence.0, Ordering::Relaxed);
+    }
+
     /// The next one; one more than the last, or the time when that is more.
     pub(super) fn next(&self, time: &Time) -> Fence {
         let least = time.fence();

@@ -199,6 +199,7 @@ impl Memory {
                     }
                 }
                 self.dropped.changed(before, &record);
+                self.fences.reach(record.claimant.fence);
                 shard.put(rid, record, &mut usage);
             }
         }

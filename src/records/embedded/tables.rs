@@ -145,6 +145,7 @@ impl<'t> Tables<'t> {
                     Entry::Absent | Entry::Unreadable => None,
                 };
                 self.opened.dropped.changed(before, &record);
+                self.opened.fences.reach(record.claimant.fence);
                 self.put(rid, &entry, &record)?;
             }
         }

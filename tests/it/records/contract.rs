@@ -25,8 +25,9 @@ pub(crate) use laws::{
     l2_a_claim_can_be_sent_again, l3_a_wrong_claimant_changes_nothing, l4_fences_rise_for_ever,
 };
 pub(crate) use more_laws::{
-    hints_come, l5_time_is_the_stores, l6_damage_is_never_absence, l7_done_is_durable,
-    lists_in_pages, not_applied_is_true, what_is_over_is_absent,
+    hints_come, l4_a_fence_that_was_put_back_is_not_given_again, l5_time_is_the_stores,
+    l6_damage_is_never_absence, l7_done_is_durable, lists_in_pages, not_applied_is_true,
+    what_is_over_is_absent,
 };
 
 /// One kind of store.

@@ -13,7 +13,7 @@ use outrigger::units::ByteSize;
 use redb::ReadableTable;
 use tempfile::TempDir;
 
-use super::contract::{Fixture, Scene, contract};
+use super::contract::{Fixture, Scene, contract, l4_a_fence_that_was_put_back_is_not_given_again};
 use crate::support::{eventually, within};
 
 /// Records by name, as the store's file has them.
@@ -103,6 +103,13 @@ impl Fixture for InFile {
 }
 
 contract!(InFile { paranoid: false });
+
+#[tokio::test]
+async fn a_fence_that_was_put_back_is_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = opened(&settings(folder.path())).await;
+    l4_a_fence_that_was_put_back_is_not_given_again(&*store).await;
+}
 
 mod paranoid {
     use super::*;

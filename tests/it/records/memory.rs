@@ -7,7 +7,7 @@ use outrigger::config::store::Memory as Settings;
 use outrigger::policy::idempotency::record::Rid;
 use outrigger::records::memory::Memory;
 
-use super::contract::{Fixture, Scene, contract};
+use super::contract::{Fixture, Scene, contract, l4_a_fence_that_was_put_back_is_not_given_again};
 
 struct InMemory;
 
@@ -37,3 +37,9 @@ impl Fixture for InMemory {
 }
 
 contract!(InMemory);
+
+#[tokio::test]
+async fn a_fence_that_was_put_back_is_not_given_again() {
+    let store = Memory::open(&Settings::default(), [0; 32]).unwrap();
+    l4_a_fence_that_was_put_back_is_not_given_again(&store).await;
+}

@@ -249,3 +249,18 @@ pub(crate) async fn not_applied_is_true(fixture: &impl Fixture) {
         acquire(store, rid(n), claim(n)).await;
     }
 }
+
+/// A fence that a claimant put back, since another life of the store gave it, is not given again
+/// when its record is gone. For stores whose clock is this process's alone.
+pub(crate) async fn l4_a_fence_that_was_put_back_is_not_given_again(store: &dyn Store) {
+    let by = acquire(store, rid(1), claim(1)).await;
+    settle(store, rid(1), Settle::Release { by }).await;
+    // Ahead of this store's time by an hour.
+    let by = Claimant { fence: Fence(by.fence.0 + 3_600_000_000), ..by };
+    let back =
+        Settle::Reassert { by, lease: LONG_LEASE, first_seen: 5, attempts: 1, retention: LONG };
+    assert_eq!(settle(store, rid(1), back).await, Settled::Reasserted);
+    assert_eq!(settle(store, rid(1), Settle::Release { by }).await, Settled::Done);
+    let next = acquire(store, rid(1), claim(2)).await;
+    assert!(next.fence > by.fence, "{:?} after {:?}", next.fence, by.fence);
+}
