@@ -21,15 +21,8 @@ need etcd-server etcd
 need wrk wrk
 need util-linux taskset
 
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ -z "${OUTRIGGER:-}" ]; then
-  cargo build --quiet --locked --release --manifest-path "$here/../Cargo.toml"
-  OUTRIGGER=$target/release/outrigger
-fi
-if [ -z "${RIG:-}" ]; then
-  cargo build --quiet --locked --release --example rig --manifest-path "$here/../Cargo.toml"
-  RIG=$target/release/examples/rig
-fi
+# shellcheck source=binaries.sh
+source "$here/binaries.sh"
 
-export OUTRIGGER ENVOY=${ENVOY:-} PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
+export ENVOY=${ENVOY:-} PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/idempotency.py" "$RIG" "$@"

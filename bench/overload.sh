@@ -15,13 +15,9 @@ need python3 python3
 need util-linux taskset
 need_envoy overload "$@"
 
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ -z "${RIG:-}" ]; then
-  # Built apart from the proxy, since an example brings the features of its own dependencies.
-  cargo build --quiet --locked --release --example rig --manifest-path "$here/../Cargo.toml"
-  RIG=$target/release/examples/rig
-fi
+# shellcheck source=binaries.sh
+source "$here/binaries.sh"
 
-export RIG ENVOY=${ENVOY:-} OUTRIGGER=${OUTRIGGER:-$target/release/outrigger}
+export ENVOY=${ENVOY:-}
 export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/overload/overload.py" "$@"

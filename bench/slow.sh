@@ -15,16 +15,9 @@ source "$here/../tests/packages.sh"
 need python3 python3
 need util-linux taskset
 
-target=${CARGO_TARGET_DIR:-$here/../target}
-if [ -z "${OUTRIGGER:-}" ]; then
-  cargo build --quiet --locked --release --manifest-path "$here/../Cargo.toml"
-  OUTRIGGER=$target/release/outrigger
-fi
-if [ -z "${RIG:-}" ]; then
-  cargo build --quiet --locked --release --example rig --manifest-path "$here/../Cargo.toml"
-  RIG=$target/release/examples/rig
-fi
+# shellcheck source=binaries.sh
+source "$here/binaries.sh"
 ulimit -n "$(ulimit -Hn)"
 
-export OUTRIGGER ENVOY=${ENVOY:-} PYTHONDONTWRITEBYTECODE=1
+export ENVOY=${ENVOY:-} PYTHONDONTWRITEBYTECODE=1
 exec python3 "$here/slow.py" "$RIG" "${CLIENTS:-10000}" "$@"
