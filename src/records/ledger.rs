@@ -412,14 +412,15 @@ const fn operation(settle: &Settle) -> Operation {
 }
 
 /// When a store is left alone: half of at least ten questions in ten seconds failed. It is tried
-/// again soon, since its return must be noticed within seconds.
+/// again soon, and however long it has failed: one that comes back may have its own time to wait,
+/// and all of it together is to be seconds.
 fn breaker_settings() -> BreakerSettings {
     BreakerSettings {
         failure_ratio: Ratio::percent(50),
         window: Period::from_secs(10),
         min_requests: 10,
-        open: Period::from_millis(500),
-        open_max: Period::from_secs(2),
+        open: Period::from_millis(250),
+        open_max: Period::from_millis(250),
         trials: 1,
         ramp: Period::from_millis(0),
         ..BreakerSettings::default()
