@@ -179,6 +179,9 @@ impl Snapshot {
                 Some(old) if old.bind != listener.bind || old.protocols != listener.protocols => {
                     keys.push(format!("listeners: bind or protocols of `{}`", listener.name));
                 }
+                Some(old) if old.socket_mode != listener.socket_mode => {
+                    keys.push(format!("listeners: socket_mode of `{}`", listener.name));
+                }
                 Some(old) if old.limits.max_connections != listener.limits.max_connections => {
                     keys.push(format!("listeners: max_connections of `{}`", listener.name));
                 }

@@ -222,6 +222,20 @@ async fn what_needs_a_restart_is_named_and_the_rest_is_done() {
     assert_eq!(live.snapshot.routes[0].settings.timeouts.total.unwrap().as_secs(), 9);
 }
 
+#[tokio::test]
+async fn the_mode_of_a_socket_needs_a_restart() {
+    let service = Service::always(200).await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = format!("{{ name: socket, bind: \"unix:{}/s\"", folder.path().display());
+    let tcp = "bind: 127.0.0.1:0 }]";
+    let text =
+        config(&[&service], "", "").replace(tcp, &format!("bind: 127.0.0.1:0 }}, {socket} }}]"));
+    let sidecar = Sidecar::start(&text);
+    let changed = text.replace(&socket, &format!("{socket}, socket_mode: \"0600\""));
+    let reloaded = sidecar.app().proxy.reload(&changed).unwrap();
+    assert_eq!(reloaded.restart_required, ["listeners: socket_mode of `socket`"]);
+}
+
 /// A file that is watched, and the status that its route gives.
 struct Watched {
     folder: tempfile::TempDir,

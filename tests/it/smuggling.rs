@@ -1,9 +1,10 @@
 //! Requests that two recipients could read differently: each ends in 400 and a closed connection,
 //! or reaches the upstream as exactly one request, and none puts a pooled connection out of step.
 //!
-//! The tables of [`corpus`] are meant to grow: one line a case. A case is the bytes up to and with its own body;
-//! behind each of them the test sends a request for `/smuggled`, which must never be served on the
-//! strength of bytes that another recipient would take for a body, nor be swallowed by one.
+//! The tables of [`corpus`] are meant to grow: one line a case. A case is the bytes up to and with
+//! its own body; behind each of them the test sends a request for `/smuggled`, which must never be
+//! served on the strength of bytes that another recipient would take for a body, nor be swallowed
+//! by one.
 
 mod corpus;
 

@@ -228,8 +228,9 @@ async fn f6_a_record_that_cannot_be_read_is_an_unknown_outcome_until_it_is_resol
 async fn f8_without_its_replicas_a_claim_is_not_made() {
     for (settings, status, hits) in [("", 503, 0), ("on_store_error: open", 201, 1)] {
         let (service, server) = (counting().await, Server::durable().await);
-        let store = format!("redis: {{ url: \"{}\", wait_replicas: 1 }}", server.url());
-        let settings = format!("store: s, scope: [none], {settings}");
+        let store =
+            format!("redis: {{ url: \"{}\", wait_replicas: 1, op_timeout: 1s }}", server.url());
+        let settings = format!("store: s, scope: [none], claim_deadline: 4s, {settings}");
         let sidecar = keyed_at(service.address, &settings, ALONE, &store);
         ready(&sidecar).await;
         let got = sidecar.caller().send(post("k", "x")).await;

@@ -234,13 +234,21 @@ impl<'a, S> Pair<'a, S> {
         asked: &Question,
         answer: &Answer,
     ) -> Result<(), TestCaseError> {
+        let number = |nonce: &Nonce| u64::from_be_bytes(*nonce.0.last_chunk::<8>().unwrap());
+        if let (
+            Question::Settle(Settle::Reassert { by, .. }),
+            Answer::Settled(Settled::Reasserted),
+        ) = (asked, answer)
+        {
+            // Given by another life of the store: its claim, sent again, finds this fence.
+            self.fences.insert((name, number(&by.nonce)), by.fence);
+        }
         let (Question::Claim(claim), Answer::Claimed(Claimed::Acquired { fence, .. })) =
             (asked, answer)
         else {
             return Ok(());
         };
-        let number = u64::from_be_bytes(*claim.nonce.0.last_chunk::<8>().unwrap());
-        let again = self.fences.insert((name, number), *fence) == Some(*fence);
+        let again = self.fences.insert((name, number(&claim.nonce)), *fence) == Some(*fence);
         if fence.0 <= PRETENDED + 1 {
             return Ok(());
         }
