@@ -158,7 +158,7 @@ impl Default for RetryAfter {
 }
 
 /// The canonical gRPC status names, by code.
-const GRPC_NAMES: [&str; 17] = [
+pub const GRPC_NAMES: [&str; 17] = [
     "ok",
     "cancelled",
     "unknown",

@@ -13,6 +13,7 @@ use super::children::{Emit, count};
 use super::family::Family;
 use super::latency::{Latency, WIDE};
 use super::samples::Samples;
+use crate::policy::retry::GRPC_NAMES;
 
 /// The most methods of one route that are told apart: more than a service has, and each costs some
 /// twenty lines of exposition.
@@ -23,27 +24,6 @@ const PATH_MAX: usize = 256;
 
 /// What stands for all methods that are not told apart.
 const OTHER: &str = "other";
-
-/// The names of the statuses by their codes, as conditions of retries have them.
-const CODES: [&str; 17] = [
-    "ok",
-    "cancelled",
-    "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
-    "aborted",
-    "out_of_range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data_loss",
-    "unauthenticated",
-];
 
 /// The place of UNKNOWN, which a client makes of every code that is none.
 const UNKNOWN: usize = 2;
@@ -75,7 +55,7 @@ type Methods = BTreeMap<Box<str>, Arc<Method>>;
 
 #[derive(Debug)]
 struct Method {
-    codes: [Counter; CODES.len()],
+    codes: [Counter; GRPC_NAMES.len()],
     duration: Latency<15>,
 }
 
@@ -88,14 +68,14 @@ impl Default for Method {
 impl Method {
     fn ended(&self, call: &Call<'_>) {
         let place = usize::from(call.code);
-        count(&self.codes, if place < CODES.len() { place } else { UNKNOWN });
+        count(&self.codes, if place < GRPC_NAMES.len() { place } else { UNKNOWN });
         self.duration.observe(call.duration);
     }
 
     fn emit(&self, owner: &[&str], samples: &mut Samples) {
         match samples.family() {
             Family::RouteCalls => {
-                for (counter, code) in self.codes.iter().zip(CODES) {
+                for (counter, code) in self.codes.iter().zip(GRPC_NAMES) {
                     samples.occurred(owner, code, counter.get());
                 }
             }

@@ -7,6 +7,7 @@ use super::peer::{
     ANY_STREAM, CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, NO_ERROR, PING, Peer, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, block, fields, frame, get, post, setting,
 };
+use super::waiting;
 use crate::support::proxy::{Proxy, one_route};
 use crate::support::reply::Reply;
 use crate::support::{eventually, reply, upstream};
@@ -20,17 +21,8 @@ fn reason(proxy: &Proxy, reason: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_tells_twice_and_serves_what_comes_between() {
-    let (answers, gate) = tokio::sync::watch::channel(false);
-    let upstream = upstream()
-        .serve(move |_| {
-            let mut gate = gate.clone();
-            async move {
-                let _ = gate.wait_for(|open| *open).await;
-                reply(200)
-            }
-        })
-        .spawn()
-        .await;
+    let (answers, upstream) = waiting();
+    let upstream = upstream.spawn().await;
     let proxy = one_route(&upstream, "").spawn().await;
     let mut peer = Peer::connect(proxy.address()).await;
     peer.mute();

@@ -11,6 +11,7 @@ use super::peer::{
     CANCEL, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, Peer, RST_STREAM, WINDOW_UPDATE,
     frame, get, post, setting,
 };
+use super::waiting;
 use crate::support::proxy::{Builder, Proxy, proxy};
 use crate::support::secure::{Authority, front};
 use crate::support::{client, eventually, raw_upstream, reply, upstream, within};
@@ -59,18 +60,8 @@ async fn a_burst_at_the_start_opens_one_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_requests_share_a_connection_and_no_more() {
     for (most, connections) in [(1024, 3), (2, 2), (1, 1)] {
-        let (open, gate) = tokio::sync::watch::channel(false);
-        let upstream = upstream()
-            .serve(move |_| {
-                let mut gate = gate.clone();
-                async move {
-                    let _ = gate.wait_for(|open| *open).await;
-                    reply(200)
-                }
-            })
-            .http2()
-            .spawn()
-            .await;
+        let (open, upstream) = waiting();
+        let upstream = upstream.http2().spawn().await;
         let settings = format!("protocol: http2, pool: {{ max_connections: {most} }}");
         let proxy = through(upstream.address(), &settings, "").spawn().await;
         let mut peer = burst(&proxy, 250).await;
@@ -187,18 +178,8 @@ async fn a_connection_of_age_serves_what_it_has_and_takes_nothing_new() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_work_is_closed_in_time() {
-    let (open, gate) = tokio::sync::watch::channel(false);
-    let upstream = upstream()
-        .serve(move |_| {
-            let mut gate = gate.clone();
-            async move {
-                let _ = gate.wait_for(|open| *open).await;
-                reply(200)
-            }
-        })
-        .http2()
-        .spawn()
-        .await;
+    let (open, upstream) = waiting();
+    let upstream = upstream.http2().spawn().await;
     let settings = "protocol: http2, pool: { idle_timeout: 100ms }";
     let proxy = through(upstream.address(), settings, "").spawn().await;
     let client = client(&proxy);
